@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+/*
+ * Mesos documents, read as they arrive. One parser takes the three shapes that vipd
+ * meets, told apart by their content: the master's /state, an agent's /state, and the
+ * v1 operator API's GET_STATE answer (of a master, or of an agent with its GET_AGENT beside
+ * it). Bytes go in as the network delivers them; out comes a `struct mesos_state`: the
+ * tasks that can matter to a VIP, with the frameworks and agents that they name.
+ *
+ * The document is never held as a whole. A scanner follows its structure and hands json-c
+ * one task, framework or agent at a time; what stands elsewhere (completed tasks, flags,
+ * attributes) costs only its bytes.
+ */
+#include "ipvs/model.h"
+
+struct mesos_limits {
+	size_t document;   /* bytes of a whole document; 0: 1 GiB */
+	size_t element;    /* bytes of one task, framework or agent; 0: 4 MiB */
+	size_t tasks;      /* tasks that are kept; 0: 1,000,000 */
+	size_t agents;     /* 0: 100,000 */
+	size_t frameworks; /* 0: 100,000 */
+	size_t labels;     /* VIP labels of one task; 0: 1,000 */
+	size_t depth;      /* nesting of the document; 0: 64 */
+};
+
+struct mesos_agent {
+	const char *id;
+	const char *hostname;    /* as registered; may be a name */
+	struct ip_addr address;  /* hostname if literal, else from pid; AF_UNSPEC: needs resolving */
+};
+
+/* One port of a task after its sources are merged (SPEC: "Ports and backends"). */
+struct mesos_port {
+	uint8_t protocol;        /* IPPROTO_TCP, IPPROTO_UDP */
+	uint16_t container_port; /* 0: none */
+	uint16_t host_port;      /* 0: none */
+	size_t n_vips;
+	const char **vips;       /* label values behind which this port stands: "/redis:6379" */
+	const char **vip_keys;   /* their label keys: "VIP_0" */
+};
+
+struct mesos_task {
+	const char *id, *framework_id, *agent_id;
+	bool docker;             /* container type DOCKER: keeps its host port on its own node */
+	bool killing;            /* TASK_KILLING */
+	uint32_t weight;         /* 0 or 1, as SPEC "Health and weight" */
+	size_t n_addresses;
+	struct ip_addr *addresses; /* of its latest status */
+	size_t n_ports;
+	struct mesos_port *ports;  /* only those with VIP labels */
+	const char *framework;     /* name; set when the document is complete */
+	const struct mesos_agent *agent;
+};
+
+/* Why something of a document was left out. */
+enum mesos_reject {
+	MESOS_REJECT_NO_FRAMEWORK,  /* task: its framework is not in the document */
+	MESOS_REJECT_NO_AGENT,      /* task: its agent is not in the document */
+	MESOS_REJECT_NO_ADDRESS,    /* task: its agent has no address (yet) */
+	MESOS_REJECT_LABEL,         /* label: no valid "host:port", unusable name, ... */
+	MESOS_REJECT_PORT,          /* label: the port it stands on has no usable number or protocol */
+	MESOS_REJECT_TOO_LARGE,     /* task: over mesos_limits.element or .labels */
+	MESOS_REJECT_MALFORMED,     /* task: not of the expected types */
+	_MESOS_REJECT_N,
+};
+/* A short fixed phrase: "no such framework". */
+const char *mesos_reject_text(enum mesos_reject reason);
+
+struct mesos_rejection {
+	enum mesos_reject reason;
+	const char *task, *framework, *key, *value; /* "" where it does not apply */
+	const char *detail;                         /* a sentence for people: "port 99999 is out of range" */
+};
+
+/* At most this many rejections are kept with their texts; all are counted. */
+#define MESOS_REJECTIONS_KEPT 1000
+
+struct mesos_state {
+	size_t n_tasks;
+	struct mesos_task *tasks; /* in document order, running or being killed, with VIP labels */
+	size_t n_agents;
+	struct mesos_agent *agents;
+	size_t n_tasks_seen;      /* all tasks of the document that run or are being killed */
+	uint64_t n_bytes;
+	size_t n_rejected[_MESOS_REJECT_N];
+	size_t n_rejections;
+	struct mesos_rejection *rejections;
+	struct arena *arena;      /* everything above lives here */
+};
+struct mesos_state *mesos_state_free(struct mesos_state *s);
+
+struct mesos_parser;
+
+/* `limits` may be NULL. Never fails (out of memory aborts, as everywhere in agent/). */
+struct mesos_parser *mesos_parser_new(const struct mesos_limits *limits);
+struct mesos_parser *mesos_parser_free(struct mesos_parser *p);
+/* Takes the next bytes. 0, or -EBADMSG (not JSON, or over a limit): mesos_parser_error() then
+ * says what and where ("byte 1234: ..."), and every later call fails alike. */
+int mesos_parser_feed(struct mesos_parser *p, const void *bytes, size_t n_bytes);
+/* The document ends here. 0 and the state; -EBADMSG if it is truncated, malformed or of none
+ * of the known shapes (an empty document is). The parser can only be freed afterwards. */
+int mesos_parser_finish(struct mesos_parser *p, struct mesos_state **ret);
+const char *mesos_parser_error(const struct mesos_parser *p);

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+/*
+ * The value types of the kernel edge: what a virtual service is, and what a
+ * network namespace holds. Plain values: no socket, no policy, nothing hidden.
+ *
+ * A `struct kernel_state` describes the part of one network namespace that
+ * matters to vipd. It serves both as what *is* there (read from the kernel) and as
+ * what is *wanted*; plan.h turns the pair into steps.
+ *
+ * Everything is kept sorted, so that two states compare by one merge.
+ */
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* An IPv4 or IPv6 address. `bytes` is in network order; IPv4 uses the first four and
+ * keeps the others zero, so that two equal addresses are equal bytes. A zeroed struct
+ * (family AF_UNSPEC) is "no address". */
+struct ip_addr {
+	uint8_t family; /* AF_UNSPEC, AF_INET or AF_INET6 */
+	uint8_t bytes[16];
+};
+
+/* Longest text of an address and of "[address]:port", both with the final NUL. */
+#define IP_ADDR_STRLEN INET6_ADDRSTRLEN
+#define ENDPOINT_STRLEN (INET6_ADDRSTRLEN + 8)
+
+/* Orders by family (IPv4 first), then numerically. Returns <0, 0, >0. */
+int ip_addr_cmp(const struct ip_addr *a, const struct ip_addr *b);
+/* Parses a literal: strict dotted quad or IPv6, no brackets, no zone, no white space.
+ * 0, or -EINVAL with *ret untouched. */
+int ip_addr_parse(const char *text, struct ip_addr *ret);
+/* Writes the canonical text (RFC 5952) into buf; returns buf. */
+const char *ip_addr_format(const struct ip_addr *addr, char buf[static IP_ADDR_STRLEN]);
+/* Bytes of an address of this family: 4, 16, or 0. */
+size_t ip_addr_len(uint8_t family);
+/* Writes "1.2.3.4:80" or "[fd01::1]:80"; returns buf. */
+const char *endpoint_format(const struct ip_addr *addr, uint16_t port, char buf[static ENDPOINT_STRLEN]);
+
+/* What names a virtual service in IPVS. Order: protocol, address, port. */
+struct service_key {
+	struct ip_addr address;
+	uint16_t port;    /* host order */
+	uint8_t protocol; /* IPPROTO_TCP or IPPROTO_UDP */
+};
+
+int service_key_cmp(const struct service_key *a, const struct service_key *b);
+/* Writes "tcp 1.2.3.4:80"; returns buf. */
+#define SERVICE_KEY_STRLEN (ENDPOINT_STRLEN + 4)
+const char *service_key_format(const struct service_key *key, char buf[static SERVICE_KEY_STRLEN]);
+
+/* One destination (real server) of a service; forwarding is always masquerade.
+ * Order: address, port. */
+struct destination {
+	struct ip_addr address;
+	uint16_t port;             /* host order */
+	uint32_t weight;           /* 0: keeps what it has, gets nothing new */
+	uint32_t forward;          /* IP_VS_CONN_F_FWD_MASK bits; 0 is masquerade. Read only. */
+	uint32_t n_active;         /* connections, as the kernel last told; 0 in wanted states */
+	uint32_t n_inactive;
+};
+
+int destination_cmp(const struct destination *a, const struct destination *b);
+
+/* IPVS' IP_VS_SCHEDNAME_MAXLEN. */
+#define SCHEDULER_MAX 16
+
+struct service {
+	struct service_key key;
+	char scheduler[SCHEDULER_MAX]; /* "wlc" */
+	uint32_t flags;                /* IP_VS_SVC_F_*, without the kernel's own HASHED bit */
+	uint32_t timeout;              /* s; see SERVICE_SIGNATURE */
+	uint32_t netmask;              /* network order for IPv4, prefix length for IPv6 */
+	size_t n_destinations;
+	size_t destinations_allocated;
+	struct destination *destinations; /* sorted */
+};
+
+/*
+ * How vipd knows its own services again: the time-out of a service that is not
+ * persistent is kept by the kernel and means nothing to it, so vipd writes this one.
+ * A service is vipd's if its key stands in vipd's set, or if it bears this signature
+ * and its address is routed on vipd's link. Nothing else in IPVS is ever touched.
+ */
+#define SERVICE_SIGNATURE 61420U
+
+/* A `local` route of one VIP address on vipd's link, in the local table. */
+struct vip_route {
+	struct ip_addr address; /* /32 or /128 */
+	struct ip_addr source;  /* preferred source (RTA_PREFSRC); AF_UNSPEC if none */
+};
+
+int vip_route_cmp(const struct vip_route *a, const struct vip_route *b); /* by address only */
+
+/*
+ * The state of one network namespace, as far as it is vipd's concern. In a wanted
+ * state `has_link` and `has_sets` are true; services, routes, ports and addresses agree
+ * (kernel_state_complete()). In a state that was read, `services` holds *all* of IPVS'
+ * services, `routes` all local routes on vipd's link, `ports` and `addresses` the sets.
+ */
+struct kernel_state {
+	bool has_link;   /* the dummy link exists and is up */
+	bool has_sets;   /* all four sets exist with the right type */
+	size_t n_services, services_allocated;
+	struct service **services; /* sorted by key; owned */
+	size_t n_routes, routes_allocated;
+	struct vip_route *routes; /* sorted */
+	size_t n_ports, ports_allocated;
+	struct service_key *ports; /* sets vipd, vipd6 (hash:ip,port); sorted */
+	size_t n_addresses, addresses_allocated;
+	struct ip_addr *addresses; /* sets vipd-ip, vipd-ip6 (hash:ip); sorted */
+};
+
+struct kernel_state *kernel_state_new(void); /* NULL: out of memory */
+struct kernel_state *kernel_state_free(struct kernel_state *s); /* takes NULL; returns NULL */
+
+/* Adds a service (scheduler, flags and signature as vipd programs them) or finds the one
+ * that is there; keeps the order (appending in order is O(1)). NULL: out of memory.
+ * The pointer stays valid until the service is removed. */
+struct service *kernel_state_service(struct kernel_state *s, const struct service_key *key);
+/* The service with this key, or NULL. O(log n). */
+struct service *kernel_state_find(const struct kernel_state *s, const struct service_key *key);
+/* Adds a destination or updates the weight of the one that is there. 0 or -ENOMEM. */
+int service_set_destination(struct service *svc, const struct destination *dest);
+struct destination *service_find_destination(
+	const struct service *svc, const struct ip_addr *address, uint16_t port);
+
+/* Completes a wanted state from its services: one route per distinct address, with the
+ * preferred source of its family (AF_UNSPEC: none), and the entries of the sets; the link
+ * and the sets wanted. 0 or -ENOMEM. */
+int kernel_state_complete(
+	struct kernel_state *s, const struct ip_addr *source4, const struct ip_addr *source6);
