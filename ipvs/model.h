@@ -37,7 +37,8 @@ const char *ip_addr_format(const struct ip_addr *addr, char buf[static IP_ADDR_S
 /* Bytes of an address of this family: 4, 16, or 0. */
 size_t ip_addr_len(uint8_t family);
 /* Writes "1.2.3.4:80" or "[fd01::1]:80"; returns buf. */
-const char *endpoint_format(const struct ip_addr *addr, uint16_t port, char buf[static ENDPOINT_STRLEN]);
+const char *endpoint_format(
+	const struct ip_addr *addr, uint16_t port, char buf[static ENDPOINT_STRLEN]);
 
 /* What names a virtual service in IPVS. Order: protocol, address, port. */
 struct service_key {
@@ -55,10 +56,10 @@ const char *service_key_format(const struct service_key *key, char buf[static SE
  * Order: address, port. */
 struct destination {
 	struct ip_addr address;
-	uint16_t port;             /* host order */
-	uint32_t weight;           /* 0: keeps what it has, gets nothing new */
-	uint32_t forward;          /* IP_VS_CONN_F_FWD_MASK bits; 0 is masquerade. Read only. */
-	uint32_t n_active;         /* connections, as the kernel last told; 0 in wanted states */
+	uint16_t port;     /* host order */
+	uint32_t weight;   /* 0: keeps what it has, gets nothing new */
+	uint32_t forward;  /* IP_VS_CONN_F_FWD_MASK bits; 0 is masquerade. Read only. */
+	uint32_t n_active; /* connections, as the kernel last told; 0 in wanted states */
 	uint32_t n_inactive;
 };
 
@@ -66,6 +67,8 @@ int destination_cmp(const struct destination *a, const struct destination *b);
 
 /* IPVS' IP_VS_SCHEDNAME_MAXLEN. */
 #define SCHEDULER_MAX 16
+/* The scheduler of every service that vipd programs: weighted least connections. */
+#define SERVICE_SCHEDULER "wlc"
 
 struct service {
 	struct service_key key;
@@ -101,8 +104,8 @@ int vip_route_cmp(const struct vip_route *a, const struct vip_route *b); /* by a
  * services, `routes` all local routes on vipd's link, `ports` and `addresses` the sets.
  */
 struct kernel_state {
-	bool has_link;   /* the dummy link exists and is up */
-	bool has_sets;   /* all four sets exist with the right type */
+	bool has_link; /* the dummy link exists and is up */
+	bool has_sets; /* all four sets exist with the right type */
 	size_t n_services, services_allocated;
 	struct service **services; /* sorted by key; owned */
 	size_t n_routes, routes_allocated;
@@ -113,8 +116,11 @@ struct kernel_state {
 	struct ip_addr *addresses; /* sets vipd-ip, vipd-ip6 (hash:ip); sorted */
 };
 
-struct kernel_state *kernel_state_new(void); /* NULL: out of memory */
+struct kernel_state *kernel_state_new(void);                    /* NULL: out of memory */
 struct kernel_state *kernel_state_free(struct kernel_state *s); /* takes NULL; returns NULL */
+
+/* The netmask of a service that is not grouped by netmask: that of one host. */
+uint32_t service_host_netmask(uint8_t family);
 
 /* Adds a service (scheduler, flags and signature as vipd programs them) or finds the one
  * that is there; keeps the order (appending in order is O(1)). NULL: out of memory.
@@ -122,10 +128,36 @@ struct kernel_state *kernel_state_free(struct kernel_state *s); /* takes NULL; r
 struct service *kernel_state_service(struct kernel_state *s, const struct service_key *key);
 /* The service with this key, or NULL. O(log n). */
 struct service *kernel_state_find(const struct kernel_state *s, const struct service_key *key);
-/* Adds a destination or updates the weight of the one that is there. 0 or -ENOMEM. */
+int kernel_state_remove_service(struct kernel_state *s, const struct service_key *key);
+/* Adds a destination or replaces the one that is there. 0 or -ENOMEM. */
 int service_set_destination(struct service *svc, const struct destination *dest);
 struct destination *service_find_destination(
 	const struct service *svc, const struct ip_addr *address, uint16_t port);
+/* 0 or -ENOENT, as the other removals below and above. */
+int service_remove_destination(struct service *svc, const struct ip_addr *address, uint16_t port);
+
+/* The other parts, one element at a time. Setting replaces an equal one: 0 or -ENOMEM. */
+int kernel_state_set_route(struct kernel_state *s, const struct vip_route *route);
+int kernel_state_set_port(struct kernel_state *s, const struct service_key *key);
+int kernel_state_set_address(struct kernel_state *s, const struct ip_addr *address);
+int kernel_state_remove_route(struct kernel_state *s, const struct ip_addr *address);
+int kernel_state_remove_port(struct kernel_state *s, const struct service_key *key);
+int kernel_state_remove_address(struct kernel_state *s, const struct ip_addr *address);
+const struct vip_route *kernel_state_find_route(/* NULL: none */
+	const struct kernel_state *s, const struct ip_addr *address);
+bool kernel_state_has_port(const struct kernel_state *s, const struct service_key *key);
+bool kernel_state_has_address(const struct kernel_state *s, const struct ip_addr *address);
+
+/* For readers, whose elements come in no order and perhaps twice: these append at O(1),
+ * and kernel_state_sort() must follow before anything else is done with the state; of
+ * equal elements it keeps one. NULL or -ENOMEM: out of memory. */
+struct service *kernel_state_append_service(struct kernel_state *s, const struct service_key *key);
+int service_append_destination(struct service *svc, const struct destination *dest);
+int kernel_state_append_route(struct kernel_state *s, const struct vip_route *route);
+int kernel_state_append_port(struct kernel_state *s, const struct service_key *key);
+int kernel_state_append_address(struct kernel_state *s, const struct ip_addr *address);
+void service_sort(struct service *svc);
+void kernel_state_sort(struct kernel_state *s);
 
 /* Completes a wanted state from its services: one route per distinct address, with the
  * preferred source of its family (AF_UNSPEC: none), and the entries of the sets; the link
