@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+/* vipctl: one table of commands (vipctl.c), one function each. */
+#include <stdbool.h>
+
+/* What stands before or among a command's own arguments, for all of them. */
+struct options {
+	const char *socket; /* --socket=PATH */
+	bool json;          /* --json */
+};
+
+struct command {
+	const char *name, *arguments, *summary;
+	const char *help;       /* lines for --help after the summary; NULL: none */
+	int min_args, max_args; /* words without dashes */
+	bool own_options;       /* run() parses what begins with a dash itself */
+	/* Exit status: 0 all well, 1 not (told), 2 usage. argv holds the arguments only. */
+	int (*run)(const struct options *o, int argc, char **argv);
+};
+
+/* vipctl_daemon.c: they ask the daemon */
+int run_status(const struct options *o, int argc, char **argv);
+int run_vips(const struct options *o, int argc, char **argv);
+int run_vip(const struct options *o, int argc, char **argv);
+int run_diff(const struct options *o, int argc, char **argv);
+int run_flush(const struct options *o, int argc, char **argv);
+/* vipctl_table.c: offline */
+int run_table(const struct options *o, int argc, char **argv);

@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The commands that ask the running daemon. Each gets one JSON document and shows it: with --json
+ * as it came, else for people.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "columns.h"
+#include "vipctl.h"
+
+/* --- reading the answer ---------------------------------------------------- */
+
+static json_object *get(json_object *o, const char *key)
+{
+	json_object *v = NULL;
+
+	if (json_object_is_type(o, json_type_object))
+		json_object_object_get_ex(o, key, &v);
+	return v;
+}
+
+static const char *get_text(json_object *o, const char *key, const char *fallback)
+{
+	json_object *v = get(o, key);
+
+	return v ? json_object_get_string(v) : fallback;
+}
+
+static int64_t get_int(json_object *o, const char *key)
+{
+	return json_object_get_int64(get(o, key));
+}
+
+static double get_seconds(json_object *o, const char *key)
+{
+	return json_object_get_double(get(o, key));
+}
+
+static bool get_bool(json_object *o, const char *key)
+{
+	return json_object_get_boolean(get(o, key));
+}
+
+static void print_json(json_object *o)
+{
+	puts(json_object_to_json_string_ext(
+		o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE));
+}
+
+/* "0.4 s", "5 s", "3 min", "2.1 h", "4 d"; "never" for a negative time. */
+static const char *time_text(double s, char buf[static 32])
+{
+	if (s < 0)
+		return "never";
+	if (s < 0.01)
+		snprintf(buf, 32, "%.2g ms", s * 1e3);
+	else if (s < 10)
+		snprintf(buf, 32, "%.1f s", s);
+	else if (s < 120)
+		snprintf(buf, 32, "%.0f s", s);
+	else if (s < 7200)
+		snprintf(buf, 32, "%.0f min", s / 60);
+	else if (s < 172800)
+		snprintf(buf, 32, "%.1f h", s / 3600);
+	else
+		snprintf(buf, 32, "%.0f d", s / 86400);
+	return buf;
+}
+
+/* --- status ---------------------------------------------------------------- */
+
+static void show_source(json_object *source, json_object *table)
+{
+	char age[32], unchanged[32];
+
+	printf("Source    %s %s\n", get_text(source, "kind", "?"), get_text(source, "url", "(no answer yet)"));
+	if (get_bool(source, "ok"))
+		printf("          answered %s ago\n", time_text(get_seconds(source, "age"), age));
+	else
+		printf("          FAILING: %s\n          last answer: %s%s\n",
+			get_text(source, "error", "no document yet"),
+			time_text(get_seconds(source, "age"), age),
+			get_seconds(source, "age") < 0 ? "" : " ago; the table stays as it is");
+	if (!get_bool(table, "known"))
+		return;
+	printf("Table     %" PRId64 " VIPs, %" PRId64 " backends of %" PRId64 " tasks; unchanged for %s\n",
+		get_int(table, "vips"), get_int(table, "backends"), get_int(table, "tasks"),
+		time_text(get_seconds(table, "unchanged_for"), unchanged));
+	if (get_int(table, "refused"))
+		printf("          %" PRId64 " VIPs refused (vipctl vips shows why)\n", get_int(table, "refused"));
+	if (get_bool(table, "emptying_held"))
+		printf("          the last document was empty: waiting for the next to say the same\n");
+}
+
+static void show_rejections(json_object *table)
+{
+	static const size_t shown = 5;
+	json_object *list = get(table, "rejections");
+	size_t n = list ? json_object_array_length(list) : 0;
+
+	if (get_int(table, "rejected"))
+		printf("Rejected  %" PRId64 " tasks or labels:\n", get_int(table, "rejected"));
+	for (size_t i = 0; i < n && i < shown; i++) {
+		json_object *r = json_object_array_get_idx(list, i);
+		const char *key = get_text(r, "key", "");
+
+		printf("          task %s%s%s%s%s: %s\n", get_text(r, "task", "?"), *key ? ", " : "", key,
+			*key ? " = " : "", get_text(r, "value", ""), get_text(r, "detail", "?"));
+	}
+	if (n > shown)
+		printf("          ... and more: vipctl status --json\n");
+}
+
+static void show_kernel(json_object *kernel)
+{
+	const char *verdict = get_bool(kernel, "paused")	 ? "PAUSED by flush"
+			      : get_bool(kernel, "in_sync")	 ? "in step with the table"
+			      : get_int(kernel, "pending_steps") ? "being changed"
+								 : "NOT in step with the table";
+
+	printf("Kernel    %s: %" PRId64 " services, %" PRId64 " destinations, %" PRId64 " routes\n", verdict,
+		get_int(kernel, "services"), get_int(kernel, "destinations"), get_int(kernel, "routes"));
+	if (get_int(kernel, "failing_steps"))
+		printf("          %" PRId64 " steps fail (see vipd's log, vipctl diff)\n",
+			get_int(kernel, "failing_steps"));
+	if (get_int(kernel, "conflicts"))
+		printf("          %" PRId64 " VIPs in conflict with services of others\n",
+			get_int(kernel, "conflicts"));
+	if (get_int(kernel, "foreign_services"))
+		printf("          %" PRId64 " services of others, left alone\n",
+			get_int(kernel, "foreign_services"));
+	printf("          %" PRId64 " commands, %" PRId64 " failed, %" PRId64 " repairs\n",
+		get_int(kernel, "steps"), get_int(kernel, "failed_steps"), get_int(kernel, "repairs"));
+}
+
+/* 0: source answers and kernel in step; 1: not. */
+static int show_status(json_object *status)
+{
+	json_object *node = get(status, "node"), *kernel = get(status, "kernel");
+	json_object *source = get(status, "source"), *table = get(status, "table");
+	const char *a6 = get_text(node, "address6", NULL);
+	char uptime[32];
+
+	printf("vipd      %s, pid %" PRId64 ", up %s\n", get_text(status, "version", "?"),
+		get_int(status, "pid"), time_text(get_seconds(status, "uptime"), uptime));
+	printf("Node      %s%s%s on %s\n", get_text(node, "address", "no IPv4 address"), a6 ? ", " : "",
+		a6 ? a6 : "", get_text(node, "device", "?"));
+	show_source(source, table);
+	show_rejections(table);
+	show_kernel(kernel);
+	return get_bool(source, "ok") && get_bool(kernel, "in_sync") ? 0 : 1;
+}
+
+/* --- VIPs ------------------------------------------------------------------ */
+
+static size_t count_up(json_object *backends)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < json_object_array_length(backends); i++)
+		n += get_int(json_object_array_get_idx(backends, i), "weight") > 0;
+	return n;
+}
+
+static void add_endpoint(struct columns *c, const char *address, int64_t port)
+{
+	if (strchr(address, ':'))
+		columns_add(c, "[%s]:%" PRId64, address, port);
+	else
+		columns_add(c, "%s:%" PRId64, address, port);
+}
+
+static int show_vips(json_object *vips)
+{
+	static const char *const headings[] = {"VIP", "PROTO", "ADDRESS", "BACKENDS", "STATE"};
+	struct columns *c;
+	int status = 0;
+
+	if (json_object_array_length(vips) == 0) {
+		puts("There are no VIPs.");
+		return 0;
+	}
+	c = columns_new(5, headings);
+	for (size_t i = 0; i < json_object_array_length(vips); i++) {
+		json_object *v = json_object_array_get_idx(vips, i), *backends = get(v, "backends");
+		const char *reason = get_text(v, "reason", NULL);
+		size_t n = json_object_array_length(backends), up = count_up(backends);
+
+		columns_add(c, "%s", get_text(v, "vip", "?"));
+		columns_add(c, "%s", get_text(v, "protocol", "?"));
+		add_endpoint(c, get_text(v, "address", "?"), get_int(v, "port"));
+		if (up == n)
+			columns_add(c, "%zu", n);
+		else
+			columns_add(c, "%zu of %zu", up, n);
+		columns_add(c, "%s%s%s", get_text(v, "state", "?"), reason ? ": " : "", reason ? reason : "");
+		if (strcmp(get_text(v, "state", ""), "programmed") != 0)
+			status = 1;
+	}
+	columns_print(c, stdout, 0);
+	return status;
+}
+
+static void show_backends(json_object *backends)
+{
+	static const char *const headings[] = {"BACKEND", "WEIGHT", "AGENT", "FRAMEWORK", "TASK", "KERNEL"};
+	struct columns *c = columns_new(6, headings);
+
+	for (size_t i = 0; i < json_object_array_length(backends); i++) {
+		json_object *b = json_object_array_get_idx(backends, i);
+
+		add_endpoint(c, get_text(b, "address", "?"), get_int(b, "port"));
+		columns_add(c, "%" PRId64, get_int(b, "weight"));
+		columns_add(c, "%s", get_text(b, "agent", "?"));
+		columns_add(c, "%s", get_text(b, "framework", "?"));
+		columns_add(c, "%s", get_text(b, "task", "?"));
+		if (!get_bool(b, "in_kernel"))
+			columns_add(c, "absent");
+		else if (get_bool(b, "local"))
+			columns_add(c, "weight %" PRId64 " as %s:%" PRId64, get_int(b, "kernel_weight"),
+				get_text(b, "kernel_address", "?"), get_int(b, "kernel_port"));
+		else
+			columns_add(c, "weight %" PRId64, get_int(b, "kernel_weight"));
+	}
+	columns_print(c, stdout, 2);
+}
+
+static int show_vip(json_object *vip)
+{
+	const char *reason = get_text(vip, "reason", NULL);
+
+	printf("%s\n", get_text(vip, "vip", "?"));
+	printf("  address  %s %s, port %" PRId64 "\n", get_text(vip, "protocol", "?"),
+		get_text(vip, "address", "?"), get_int(vip, "port"));
+	printf("  state    %s%s%s\n", get_text(vip, "state", "?"), reason ? ": " : "", reason ? reason : "");
+	show_backends(get(vip, "backends"));
+	return strcmp(get_text(vip, "state", ""), "programmed") != 0;
+}
+
+/* True if `text` names this VIP: its whole "name:port" or "address:port", or its name or address
+ * without the port, also in the short form "redis.marathon", and IPv6 in brackets or not. */
+static bool names_vip(json_object *vip, const char *text)
+{
+	const char *name = get_text(vip, "name", NULL), *address = get_text(vip, "address", "");
+	const char *full = get_text(vip, "vip", "");
+	size_t n = strlen(text);
+	char endpoint[128];
+
+	snprintf(endpoint, sizeof(endpoint), strchr(address, ':') ? "[%s]:%" PRId64 : "%s:%" PRId64,
+		address, get_int(vip, "port"));
+	if (strcmp(text, full) == 0 || strcmp(text, endpoint) == 0 || strcmp(text, address) == 0)
+		return true;
+	if (*text == '[' && n > 2 && text[n - 1] == ']' && strlen(address) == n - 2 &&
+		strncmp(text + 1, address, n - 2) == 0)
+		return true;
+	if (!name)
+		return false;
+	if (strcmp(text, name) == 0)
+		return true;
+	/* "redis.marathon" or "redis.marathon:6379" */
+	n = strcspn(text, ":");
+	return strncmp(text, name, n) == 0 && strncmp(name + n, ".l4lb.", 6) == 0 &&
+	       (!text[n] || strtol(text + n + 1, NULL, 10) == get_int(vip, "port"));
+}
+
+/* --- the commands ---------------------------------------------------------- */
+
+/* Asks, shows with `show` or as JSON, and gives the exit status. `show` judges in both forms. */
+static int ask_and_show(
+	const struct options *o, const char *path, int (*show)(json_object *), int (*judge)(json_object *))
+{
+	json_object *answer;
+	int status;
+
+	if (client_ask(o->socket, "GET", path, &answer) < 0)
+		return 1;
+	if (o->json) {
+		print_json(answer);
+		status = judge(answer);
+	} else {
+		status = show(answer);
+	}
+	json_object_put(answer);
+	return status;
+}
+
+static int judge_status(json_object *s)
+{
+	return get_bool(get(s, "source"), "ok") && get_bool(get(s, "kernel"), "in_sync") ? 0 : 1;
+}
+
+int run_status(const struct options *o, int argc, char **argv)
+{
+	return ask_and_show(o, "/v1/status", show_status, judge_status);
+}
+
+static int judge_vips(json_object *vips)
+{
+	for (size_t i = 0; i < json_object_array_length(vips); i++)
+		if (strcmp(get_text(json_object_array_get_idx(vips, i), "state", ""), "programmed") != 0)
+			return 1;
+	return 0;
+}
+
+int run_vips(const struct options *o, int argc, char **argv)
+{
+	return ask_and_show(o, "/v1/table", show_vips, judge_vips);
+}
+
+int run_vip(const struct options *o, int argc, char **argv)
+{
+	json_object *all, *found = json_object_new_array();
+	int status = 0;
+
+	if (client_ask(o->socket, "GET", "/v1/table", &all) < 0)
+		return 1;
+	for (size_t i = 0; i < json_object_array_length(all); i++) {
+		json_object *v = json_object_array_get_idx(all, i);
+
+		if (names_vip(v, argv[0]))
+			json_object_array_add(found, json_object_get(v));
+	}
+	if (json_object_array_length(found) == 0) {
+		fprintf(stderr, "vipctl: no VIP is called %s (vipctl vips lists them)\n", argv[0]);
+		status = 1;
+	} else if (o->json) {
+		print_json(found);
+		status = judge_vips(found);
+	} else {
+		for (size_t i = 0; i < json_object_array_length(found); i++)
+			status |= show_vip(json_object_array_get_idx(found, i));
+	}
+	json_object_put(found);
+	json_object_put(all);
+	return status;
+}
+
+static int judge_diff(json_object *steps)
+{
+	return json_object_array_length(steps) > 0;
+}
+
+static int show_diff(json_object *steps)
+{
+	for (size_t i = 0; i < json_object_array_length(steps); i++)
+		puts(json_object_get_string(json_object_array_get_idx(steps, i)));
+	return judge_diff(steps);
+}
+
+int run_diff(const struct options *o, int argc, char **argv)
+{
+	return ask_and_show(o, "/v1/diff", show_diff, judge_diff);
+}
+
+/* Without a daemon, vipd itself does it: the one that stands beside vipctl, or the one in PATH. */
+static int flush_by_vipd(void)
+{
+	char path[4096];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 32);
+	char *slash;
+	static const char *const beside[] = {"vipd", "../sbin/vipd", "../agent/vipd"};
+
+	path[n > 0 ? n : 0] = '\0';
+	slash = strrchr(path, '/');
+	for (size_t i = 0; slash && i < sizeof(beside) / sizeof(*beside); i++) {
+		strcpy(slash + 1, beside[i]);
+		execl(path, "vipd", "--flush", NULL);
+	}
+	execlp("vipd", "vipd", "--flush", NULL);
+	fprintf(stderr, "vipctl: vipd: %s\n", strerror(errno));
+	return 1;
+}
+
+int run_flush(const struct options *o, int argc, char **argv)
+{
+	json_object *answer;
+	int r = client_try(o->socket, "POST", "/v1/flush", &answer);
+
+	if (r == -ECONNREFUSED)
+		return flush_by_vipd();
+	if (r < 0)
+		return 1;
+	if (o->json)
+		print_json(answer);
+	else
+		puts("Everything of vipd's is gone from the kernel. vipd programs nothing until it is\n"
+		     "restarted or reloaded.");
+	json_object_put(answer);
+	return 0;
+}
