@@ -1,0 +1,825 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A small Mesos cluster in one process, for tests and the demo: a master that answers as Mesos 1.9
+does, and behind it agents that really run their tasks' commands.
+
+    master.py --listen ADDR:PORT [--also ADDR:PORT]
+
+What vipd sees:  GET /state, /master/state (and POST /api/v1 GET_STATE), gzip when accepted,
+                 307 with `Location: //HOST:PORT/state` when another master leads, 503 when none does.
+What tests use:  POST /control/OPERATION with a JSON object; `mesosctl` beside this file is its
+                 command line. OPERATIONS below lists them.
+
+Three things are told apart as in the original: *agents* (nodes, each perhaps a network namespace),
+*apps* (what Marathon would keep: a command or nothing, ports with labels, so many instances) and
+*tasks*. A task of an app with a command is a process in its agent's namespace; when that process
+ends, the task fails and is reported so, once more among the completed ones. An app without a command
+is pure paper.
+
+Misbehaviour is asked for with the operation `mode`; MODES lists it.
+"""
+import argparse
+import gzip
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+MASTER_ID = "5b3c7f5c-8d3a-4c6e-9d0e-6f3f1f5e7a10"
+VERSION = "1.9.0"
+FIRST_PORT = 31000
+
+
+class Refused(Exception):
+    """An operation that cannot be done: becomes a 400."""
+
+
+# ---------------------------------------------------------------------------------------------
+# The cluster
+
+
+class Agent:
+    def __init__(self, number, hostname, address=None, pid=None, netns=None, attributes=None):
+        self.id = f"{MASTER_ID}-S{number}"
+        self.hostname = hostname
+        self.pid = pid or f"slave(1)@{address or hostname}:5051"
+        self.address = address or hostname
+        self.netns = netns
+        self.attributes = attributes or {}
+        self.next_port = FIRST_PORT
+        self.registered = time.time()
+
+
+class Framework:
+    def __init__(self, number, name):
+        self.id = f"{MASTER_ID}-{number:04d}"
+        self.name = name
+        self.completed = []
+
+
+class App:
+    """What an operator wrote. `ports` is a list of {"name", "protocol", "labels": {...}} with
+    optional "container_port" and "host_port" (0: assigned; None: none at all)."""
+
+    DEFAULTS = {
+        "framework": "marathon", "instances": 1, "cmd": None, "agents": None, "ports": [],
+        "labels": {}, "network": "host", "container": "MESOS", "address": None, "address6": None,
+        "health_check": False, "healthy": None, "restart": False, "cpus": 0.1, "mem": 32.0,
+    }
+
+    def __init__(self, spec):
+        unknown = set(spec) - set(self.DEFAULTS) - {"id"}
+        if unknown:
+            raise Refused(f"an app has no {', '.join(sorted(unknown))}")
+        self.id = spec["id"]
+        for key, default in self.DEFAULTS.items():
+            setattr(self, key, spec.get(key, default))
+        self.next_agent = 0
+
+
+class Task:
+    def __init__(self, app, agent, framework, task_id, ports):
+        self.app = app
+        self.agent = agent
+        self.framework = framework
+        self.id = task_id
+        self.ports = ports  # app's ports with the host port that this task got
+        self.state = "TASK_STARTING"
+        self.healthy = app.healthy
+        self.container = str(uuid.uuid4())
+        self.statuses = []
+        self.process = None
+        self.report("TASK_STARTING")
+        self.report("TASK_RUNNING")
+
+    def report(self, state):
+        """What the agent tells the master: the newest status is the last."""
+        self.state = state
+        self.statuses.append({"state": state, "timestamp": time.time(), "healthy": self.healthy})
+
+    def addresses(self):
+        if self.app.network == "container":
+            return [a for a in (self.app.address, self.app.address6) if a]
+        return [self.agent.address]
+
+
+class Cluster:
+    """All that the documents are made of. Every method is called with the lock held, except
+    the watching of processes, which takes it."""
+
+    def __init__(self):
+        self.lock = threading.RLock()
+        self.agents = {}
+        self.frameworks = {}
+        self.apps = {}
+        self.tasks = {}
+        self.counter = 0
+        self.version = 0
+        self.started = time.time()
+
+    def changed(self):
+        self.version += 1
+
+    def unique(self):
+        self.counter += 1
+        return self.counter
+
+    def find(self, where, key, what):
+        if key not in where:
+            raise Refused(f"no {what} is called {key}")
+        return where[key]
+
+    def framework(self, name):
+        if name not in self.frameworks:
+            self.frameworks[name] = Framework(len(self.frameworks), name)
+        return self.frameworks[name]
+
+    def add_agent(self, spec):
+        agent = Agent(len(self.agents), **spec)
+        self.agents[spec["hostname"]] = agent
+        self.changed()
+        return {"id": agent.id}
+
+    def remove_agent(self, hostname):
+        agent = self.find(self.agents, hostname, "agent")
+        for task in [t for t in self.tasks.values() if t.agent is agent]:
+            self.end_task(task, "TASK_LOST", signal.SIGKILL)
+        del self.agents[hostname]
+        self.changed()
+
+    # Tasks
+
+    def start_task(self, app, agent=None, task_id=None):
+        if not self.agents:
+            raise Refused("there is no agent to run it on")
+        candidates = app.agents or list(self.agents)
+        if agent is None:
+            agent = candidates[app.next_agent % len(candidates)]
+            app.next_agent += 1
+        agent = self.find(self.agents, agent, "agent")
+        name = ".".join(reversed([p for p in app.id.split("/") if p])).replace(".", "_")
+        task_id = task_id or f"{name}.{uuid.uuid1()}"
+        ports = []
+        for port in app.ports:
+            port = dict(port)
+            if port.get("host_port", 0) == 0 and app.network != "container":
+                port["host_port"] = agent.next_port
+                agent.next_port += 1
+            ports.append(port)
+        task = Task(app, agent, self.framework(app.framework), task_id, ports)
+        if app.cmd:
+            self.run_command(task)
+        self.tasks[task_id] = task
+        self.changed()
+        return task
+
+    def run_command(self, task):
+        env = dict(os.environ, MESOS_TASK_ID=task.id, HOST=task.agent.hostname)
+        for i, port in enumerate(task.ports):
+            env[f"PORT{i}"] = str(port.get("host_port") or port.get("container_port"))
+        env["PORT"] = env.get("PORT0", "")
+        command = ["/bin/sh", "-c", "exec " + task.app.cmd]
+        if task.agent.netns:
+            command = ["ip", "netns", "exec", task.agent.netns] + command
+        task.process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL,
+                                        stdout=sys.stderr, start_new_session=True)
+        threading.Thread(target=self.watch, args=(task, task.process), daemon=True).start()
+        self.wait_until_listening(task)
+
+    def wait_until_listening(self, task):
+        """A task runs once it listens, as it would with a readiness check. The socket is looked up
+        in the tables of the task's own namespace, so that no probe of ours reaches it."""
+        wanted = {f"{int(p.get('host_port') or p['container_port']):04X}" for p in task.ports
+                  if p.get("protocol", "tcp").lower() == "tcp"}
+        deadline = time.monotonic() + 5
+        while wanted and task.process.poll() is None and time.monotonic() < deadline:
+            try:
+                lines = []
+                for table in ("tcp", "tcp6"):
+                    with open(f"/proc/{task.process.pid}/net/{table}") as f:
+                        lines += f.readlines()[1:]
+            except OSError:
+                return
+            listening = {l.split()[1].rsplit(":", 1)[1] for l in lines if l.split()[3] == "0A"}
+            if wanted <= listening:
+                return
+            time.sleep(0.01)
+
+    def watch(self, task, process):
+        process.wait()
+        with self.lock:
+            if self.tasks.get(task.id) is task:
+                self.end_task(task, "TASK_KILLED" if task.state == "TASK_KILLING" else "TASK_FAILED")
+                if task.app.restart and task.app.id in self.apps:
+                    self.scale(task.app.id, task.app.instances)
+
+    def end_task(self, task, state, signal_number=signal.SIGTERM):
+        """The task is over: it leaves the running ones and is reported among the completed."""
+        self.tasks.pop(task.id, None)
+        task.report(state)
+        task.framework.completed = (task.framework.completed + [task])[-100:]
+        if task.process and task.process.poll() is None:
+            os.killpg(task.process.pid, signal_number)
+        self.changed()
+
+    # Apps
+
+    def add_app(self, spec):
+        app = App(spec)
+        if app.id in self.apps:
+            raise Refused(f"{app.id} is there already")
+        self.apps[app.id] = app
+        return self.scale(app.id, app.instances)
+
+    def scale(self, app_id, instances):
+        app = self.find(self.apps, app_id, "app")
+        app.instances = instances
+        have = [t for t in self.tasks.values() if t.app is app]
+        for task in reversed(have[instances:]):
+            self.end_task(task, "TASK_KILLED")
+        for _ in range(instances - len(have)):
+            self.start_task(app)
+        return {"tasks": [t.id for t in self.tasks.values() if t.app is app]}
+
+    def remove_app(self, app_id):
+        self.scale(app_id, 0)
+        del self.apps[app_id]
+
+    def stop(self):
+        with self.lock:
+            for task in list(self.tasks.values()):
+                self.end_task(task, "TASK_KILLED", signal.SIGKILL)
+
+    # The documents, in the master's own shapes
+
+    def state(self, self_pid):
+        frameworks = [self.framework_json(f) for f in self.frameworks.values()]
+        host, port = self_pid.split("@")[1].rsplit(":", 1)
+        return {
+            "version": VERSION, "git_sha": "5e79a584e6ec3e9e2f96e8bf418411df9dafac2e",
+            "git_branch": "refs/heads/1.9.x", "git_tag": VERSION,
+            "build_date": "2019-08-29 00:00:00", "build_time": 1567036800.0, "build_user": "",
+            "start_time": self.started, "elected_time": self.started, "id": MASTER_ID,
+            "pid": self_pid, "hostname": host, "capabilities": ["AGENT_UPDATE", "AGENT_DRAINING"],
+            "activated_slaves": len(self.agents), "deactivated_slaves": 0, "unreachable_slaves": 0,
+            "cluster": "standin", "leader": self_pid,
+            "leader_info": {"id": MASTER_ID, "pid": self_pid, "port": int(port), "hostname": host},
+            "flags": {"authenticate_agents": "false", "port": port, "roles": "slave_public"},
+            "slaves": [self.agent_json(a) for a in self.agents.values()],
+            "recovered_slaves": [], "frameworks": frameworks, "completed_frameworks": [],
+            "orphan_tasks": [], "unregistered_frameworks": [],
+        }
+
+    def agent_json(self, agent):
+        resources = {"disk": 35577.0, "mem": 14018.0, "gpus": 0.0, "cpus": 4.0,
+                     "ports": "[1025-2180, 2182-3887, 3889-5049, 5052-8079, 8082-8180, 8182-32000]"}
+        return {
+            "id": agent.id, "hostname": agent.hostname, "port": 5051, "attributes": agent.attributes,
+            "pid": agent.pid, "registered_time": agent.registered, "resources": resources,
+            "used_resources": {"disk": 0.0, "mem": 0.0, "gpus": 0.0, "cpus": 0.0},
+            "offered_resources": {"disk": 0.0, "mem": 0.0, "gpus": 0.0, "cpus": 0.0},
+            "reserved_resources": {}, "unreserved_resources": resources, "active": True,
+            "deactivated": False, "version": VERSION,
+            "capabilities": ["MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT"],
+            "reserved_resources_full": {}, "unreserved_resources_full": [], "used_resources_full": [],
+            "offered_resources_full": [],
+        }
+
+    def framework_json(self, framework):
+        return {
+            "id": framework.id, "name": framework.name,
+            "pid": "scheduler-00000000-0000-0000-0000-000000000000@127.0.0.1:15101",
+            "used_resources": {"disk": 0.0, "mem": 0.0, "gpus": 0.0, "cpus": 0.0},
+            "offered_resources": {"disk": 0.0, "mem": 0.0, "gpus": 0.0, "cpus": 0.0},
+            "capabilities": ["TASK_KILLING_STATE", "PARTITION_AWARE"], "hostname": "127.0.0.1",
+            "webui_url": "", "active": True, "connected": True, "recovered": False, "user": "root",
+            "failover_timeout": 604800.0, "checkpoint": True, "registered_time": self.started,
+            "unregistered_time": 0.0, "principal": "dcos_marathon", "role": "slave_public",
+            "resources": {"disk": 0.0, "mem": 0.0, "gpus": 0.0, "cpus": 0.0},
+            "tasks": [self.task_json(t) for t in self.tasks.values() if t.framework is framework],
+            "unreachable_tasks": [],
+            "completed_tasks": [self.task_json(t) for t in framework.completed],
+            "offers": [], "executors": [],
+        }
+
+    def task_json(self, task):
+        resources = {"disk": 0.0, "mem": task.app.mem, "gpus": 0.0, "cpus": task.app.cpus}
+        host_ports = [p["host_port"] for p in task.ports if p.get("host_port")]
+        if host_ports:
+            resources["ports"] = "[" + ", ".join(f"{p}-{p}" for p in host_ports) + "]"
+        body = {
+            "id": task.id, "name": ".".join(reversed([p for p in task.app.id.split("/") if p])),
+            "framework_id": task.framework.id, "executor_id": "", "slave_id": task.agent.id,
+            "state": task.state, "resources": resources, "role": "slave_public",
+            "statuses": [self.status_json(task, s) for s in task.statuses],
+            "discovery": self.discovery_json(task),
+        }
+        if task.app.labels:
+            body["labels"] = labels_json(task.app.labels)
+        if task.app.health_check:
+            body["health_check"] = {"type": "HTTP", "delay_seconds": 15.0, "interval_seconds": 10.0,
+                                    "http": {"port": (host_ports or [80])[0], "path": "/"}}
+        container = self.container_json(task)
+        if container:
+            body["container"] = container
+        return body
+
+    def status_json(self, task, status):
+        body = {
+            "state": status["state"], "timestamp": status["timestamp"],
+            "container_status": {
+                "container_id": {"value": task.container},
+                "network_infos": [{"ip_addresses": [
+                    {"protocol": "IPv6" if ":" in a else "IPv4", "ip_address": a}
+                    for a in task.addresses()]}],
+            },
+        }
+        if status["healthy"] is not None and status["state"] == "TASK_RUNNING":
+            body["healthy"] = status["healthy"]
+        return body
+
+    def discovery_json(self, task):
+        scope = "container" if task.app.network in ("bridge", "container") else "host"
+        ports = []
+        for port in task.ports:
+            number = port.get("container_port") if scope == "container" else port.get("host_port")
+            entry = {"number": number, "name": port.get("name", "default"),
+                     "protocol": port.get("protocol", "tcp")}
+            labels = dict(port.get("labels", {}), **{"network-scope": scope})
+            entry["labels"] = labels_json(labels)
+            ports.append(entry)
+        return {"visibility": "FRAMEWORK", "name": task.app.id.strip("/").replace("/", "."),
+                "ports": {"ports": ports}}
+
+    def container_json(self, task):
+        mappings = [{"host_port": p["host_port"], "container_port": p["container_port"],
+                     "protocol": p.get("protocol", "tcp")}
+                    for p in task.ports if p.get("host_port") and p.get("container_port")]
+        if task.app.container == "DOCKER":
+            docker = {"image": "mesosphere/helloworld", "privileged": False,
+                      "force_pull_image": False, "network": "HOST"}
+            if task.app.network == "bridge":
+                docker.update(network="BRIDGE", port_mappings=mappings)
+            return {"type": "DOCKER", "docker": docker}
+        if task.app.network == "host":
+            return None
+        info = {"name": "mesos-bridge" if task.app.network == "bridge" else "dcos"}
+        if mappings:
+            info["port_mappings"] = mappings
+        return {"type": "MESOS", "network_infos": [info]}
+
+    # The same by the v1 operator API
+
+    def get_state(self):
+        tasks = [self.task_v1(t) for t in self.tasks.values()]
+        completed = [self.task_v1(t) for f in self.frameworks.values() for t in f.completed]
+        frameworks = [{"framework_info": {"user": "root", "name": f.name, "id": {"value": f.id},
+                                          "failover_timeout": 604800.0, "checkpoint": True},
+                       "active": True, "connected": True, "recovered": False,
+                       "registered_time": {"nanoseconds": int(self.started * 1e9)}}
+                      for f in self.frameworks.values()]
+        agents = [{"agent_info": {"hostname": a.hostname, "port": 5051, "id": {"value": a.id},
+                                  "resources": []},
+                   "active": True, "version": VERSION, "pid": a.pid,
+                   "registered_time": {"nanoseconds": int(a.registered * 1e9)}}
+                  for a in self.agents.values()]
+        return {"type": "GET_STATE", "get_state": {
+            "get_tasks": {"tasks": tasks, "completed_tasks": completed},
+            "get_executors": {}, "get_frameworks": {"frameworks": frameworks},
+            "get_agents": {"agents": agents}}}
+
+    def task_v1(self, task):
+        old = self.task_json(task)
+        resources = [{"name": n, "type": "SCALAR", "scalar": {"value": old["resources"][n]}}
+                     for n in ("cpus", "mem", "disk")]
+        ranges = [{"begin": p["host_port"], "end": p["host_port"]}
+                  for p in task.ports if p.get("host_port")]
+        if ranges:
+            resources.append({"name": "ports", "type": "RANGES", "ranges": {"range": ranges}})
+        body = {"name": old["name"], "task_id": {"value": task.id},
+                "framework_id": {"value": task.framework.id}, "agent_id": {"value": task.agent.id},
+                "state": task.state, "resources": resources, "discovery": old["discovery"],
+                "statuses": [dict(s, task_id={"value": task.id}, agent_id={"value": task.agent.id},
+                                  source="SOURCE_EXECUTOR") for s in old["statuses"]]}
+        for key in ("labels", "container", "health_check"):
+            if key in old:
+                body[key] = {"labels": old[key]} if key == "labels" else old[key]
+        return body
+
+
+def labels_json(labels):
+    return {"labels": [{"key": k, "value": v} for k, v in labels.items()]}
+
+
+# ---------------------------------------------------------------------------------------------
+# What tests and operators tell it
+
+
+class Control:
+    """Operations on the cluster and on the master's manners. Each takes the request's object."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.leader = "self"   # "self", "none", or "HOST:PORT" of another
+        self.mode = {"mode": "ok"}
+        self.raw = None        # bytes to serve instead of the state
+        self.polls = {}        # how often which client asked for the state
+        self.turn = threading.Condition()
+
+    def op_agent(self, a):
+        """hostname [address pid netns attributes]: adds an agent"""
+        return self.cluster.add_agent(a)
+
+    def op_remove_agent(self, a):
+        """hostname: removes it, and its tasks"""
+        self.cluster.remove_agent(a["hostname"])
+
+    def op_app(self, a):
+        """id ports [instances cmd ...]: deploys an app, see class App"""
+        return self.cluster.add_app(a)
+
+    def op_scale(self, a):
+        """app instances: starts or kills tasks (the newest first)"""
+        return self.cluster.scale(a["app"], a["instances"])
+
+    def op_remove(self, a):
+        """app: removes it and its tasks"""
+        self.cluster.remove_app(a["app"])
+
+    def op_task(self, a):
+        """app [agent id]: starts one more task of it"""
+        app = self.cluster.find(self.cluster.apps, a["app"], "app")
+        return {"id": self.cluster.start_task(app, a.get("agent"), a.get("id")).id}
+
+    def op_end(self, a):
+        """task [state]: ends a task; state: TASK_KILLED, TASK_FAILED, TASK_KILLING, ..."""
+        task = self.cluster.find(self.cluster.tasks, a["task"], "task")
+        state = a.get("state", "TASK_KILLED")
+        if state == "TASK_KILLING":
+            task.report(state)
+            self.cluster.changed()
+        else:
+            self.cluster.end_task(task, state)
+
+    def op_kill(self, a):
+        """task: kills the task's process, and waits until the master has noticed"""
+        task = self.cluster.find(self.cluster.tasks, a["task"], "task")
+        if not task.process:
+            raise Refused(f"{task.id} has no process")
+        os.killpg(task.process.pid, signal.SIGKILL)
+
+    def op_health(self, a):
+        """task healthy: true, false or null"""
+        task = self.cluster.find(self.cluster.tasks, a["task"], "task")
+        task.healthy = a["healthy"]
+        task.report(task.state)
+        self.cluster.changed()
+
+    def op_tasks(self, a):
+        """lists the tasks"""
+        return {"tasks": [{
+            "id": t.id, "app": t.app.id, "agent": t.agent.hostname, "address": t.agent.address,
+            "state": t.state, "healthy": t.healthy, "pid": t.process.pid if t.process else None,
+            "ports": [p.get("host_port") or p.get("container_port") for p in t.ports],
+        } for t in self.cluster.tasks.values()]}
+
+    def op_leader(self, a):
+        """leader: self, none, or HOST:PORT of the master to redirect to"""
+        self.leader = a["leader"]
+
+    def op_mode(self, a):
+        """mode [seconds bytes path]: how polls are answered from now on, see MODES"""
+        if a["mode"] not in MODES:
+            raise Refused(f"modes: {', '.join(MODES)}")
+        with self.turn:
+            self.mode = a
+            self.turn.notify_all()
+
+    def op_raw(self, a):
+        """document: text to serve as /state; null: the cluster's own again"""
+        self.raw = a["document"].encode() if a["document"] is not None else None
+
+    def op_polls(self, a):
+        """how often which client asked for the state"""
+        return {"polls": self.polls, "total": sum(self.polls.values())}
+
+    def op_batch(self, a):
+        """operations: [[NAME, OBJECT], ...] of which no poll sees only a part"""
+        return {"results": [self.run(name, arg) for name, arg in a["operations"]]}
+
+    def run(self, name, arg):
+        op = getattr(self, "op_" + name.replace("-", "_"), None)
+        if not op:
+            names = sorted(n[3:] for n in dir(self) if n.startswith("op_"))
+            raise Refused(f"no operation is called {name}; there are: {', '.join(names)}")
+        with self.cluster.lock:
+            return op(arg) or {}
+
+
+# How a poll is answered: a function of the handler and the state's document.
+
+def mode_ok(h, doc):
+    h.send_document(doc)
+
+
+def mode_delay(h, doc):
+    """after `seconds`"""
+    h.wait(h.mode.get("seconds", 1))
+    h.send_document(doc)
+
+
+def mode_hang(h, doc):
+    """never, until the mode changes"""
+    h.wait(3600)
+    h.close_connection = True
+
+
+def mode_error(h, doc):
+    """500"""
+    h.send_body(500, b"Internal Server Error\n", "text/plain")
+
+
+def mode_unavailable(h, doc):
+    """503"""
+    h.send_body(503, b"Service Unavailable\n", "text/plain")
+
+
+def mode_notfound(h, doc):
+    """404"""
+    h.send_body(404, b"", "text/plain")
+
+
+def mode_garbage(h, doc):
+    """200 with what is no JSON"""
+    h.send_body(200, b"<html><body>It works!</body></html>\n" * 50, "text/html")
+
+
+def mode_binary(h, doc):
+    """200 with random bytes"""
+    h.send_body(200, os.urandom(20000), "application/json")
+
+
+def mode_empty(h, doc):
+    """200 with an empty body"""
+    h.send_body(200, b"", "application/json")
+
+
+def mode_emptyobject(h, doc):
+    """200 with {}"""
+    h.send_body(200, b"{}", "application/json")
+
+
+def mode_notasks(h, doc):
+    """a whole, valid state with no task at all"""
+    doc = json.loads(doc)
+    for framework in doc["frameworks"]:
+        framework["tasks"] = []
+    h.send_document(json.dumps(doc).encode())
+
+
+def mode_partial(h, doc):
+    """half of the document, with a Content-Length that says that this is all"""
+    h.send_body(200, doc[:len(doc) // 2], "application/json")
+
+
+def mode_truncated(h, doc):
+    """half of the document, then the connection ends, though Content-Length promised all"""
+    h.send_body(200, doc[:len(doc) // 2], "application/json", length=len(doc))
+    h.close_connection = True
+
+
+def mode_short_length(h, doc):
+    """all of the document, with a Content-Length of half of it"""
+    h.send_body(200, doc, "application/json", length=len(doc) // 2)
+    h.close_connection = True
+
+
+def mode_reset(h, doc):
+    """half of the document, then a reset"""
+    h.send_body(200, doc[:len(doc) // 2], "application/json", length=len(doc))
+    h.reset()
+
+
+def mode_close(h, doc):
+    """no answer, the connection ends"""
+    h.close_connection = True
+
+
+def mode_drip(h, doc):
+    """a few bytes at a time, for `seconds` (default 60)"""
+    h.start(200, "application/json", len(doc))
+    end = time.monotonic() + h.mode.get("seconds", 60)
+    mode = h.mode
+    step = max(1, len(doc) // 1000)
+    for i in range(0, len(doc), step):
+        if time.monotonic() > end or h.mode is not mode:
+            h.close_connection = True
+            return
+        h.wfile.write(doc[i:i + step])
+        h.wfile.flush()
+        time.sleep(0.1)
+
+
+def mode_chunked(h, doc):
+    """the document in chunks"""
+    h.start(200, "application/json", None, {"Transfer-Encoding": "chunked"})
+    for i in range(0, len(doc), 1000):
+        part = doc[i:i + 1000]
+        h.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+    h.wfile.write(b"0\r\n\r\n")
+
+
+def mode_bad_gzip(h, doc):
+    """says gzip and is not"""
+    h.start(200, "application/json", len(doc), {"Content-Encoding": "gzip"})
+    h.wfile.write(doc)
+
+
+def mode_huge(h, doc):
+    """blanks without an end, or `bytes` of them"""
+    left = h.mode.get("bytes", 1 << 40)
+    h.start(200, "application/json", left)
+    block = b" " * 65536
+    while left > 0:
+        h.wfile.write(block[:left])
+        left -= len(block)
+    h.close_connection = True
+
+
+def mode_loop(h, doc):
+    """a redirect to itself"""
+    h.redirect("%s:%s" % h.server.server_address[:2])
+
+
+MODES = {n[5:].replace("_", "-"): f for n, f in list(globals().items()) if n.startswith("mode_")}
+
+
+# ---------------------------------------------------------------------------------------------
+# HTTP
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 65536
+
+    @property
+    def control(self):
+        return self.server.control
+
+    @property
+    def mode(self):
+        return self.control.mode
+
+    def do_GET(self):
+        path = self.path.split("?")[0].rstrip("/")
+        if path in ("/state", "/master/state", "/state.json", "/master/state.json"):
+            self.answer_poll("/state", lambda c: c.state(self.server.pid))
+        elif path in ("/health", "/master/health"):
+            self.send_body(200, b"", "text/plain")
+        else:
+            self.send_body(404, b"", "text/plain")
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path.startswith("/control/"):
+            self.answer_control(self.path[len("/control/"):], body)
+            return
+        try:
+            call = json.loads(body)["type"]
+        except (ValueError, KeyError, TypeError):
+            call = None
+        if self.path != "/api/v1" or call != "GET_STATE":
+            self.send_body(400, b"only GET_STATE is known here\n", "text/plain")
+            return
+        self.answer_poll("/api/v1", lambda c: c.get_state())
+
+    def answer_control(self, name, body):
+        try:
+            answer, status = self.control.run(name, json.loads(body or b"{}")), 200
+        except Refused as e:
+            answer, status = {"error": str(e)}, 400
+        except (KeyError, TypeError, ValueError) as e:
+            answer, status = {"error": f"{type(e).__name__}: {e}"}, 400
+        self.send_body(status, json.dumps(answer).encode() + b"\n", "application/json")
+
+    def answer_poll(self, path, make):
+        client = self.client_address[0].replace("::ffff:", "")
+        control = self.control
+        with control.cluster.lock:
+            control.polls[client] = control.polls.get(client, 0) + 1
+            doc = control.raw if control.raw is not None else self.server.document(path, make)
+            leader = control.leader
+        if leader == "none":
+            self.send_body(503, b"No leader elected", "text/plain")
+        elif leader != "self":
+            self.redirect(leader, path)
+        else:
+            MODES[self.mode["mode"]](self, doc)
+
+    # Pieces that the modes are made of
+
+    def start(self, status, kind, length, headers=None):
+        self.send_response_only(status)
+        self.send_header("Date", self.date_time_string())
+        self.send_header("Content-Type", kind)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def send_body(self, status, body, kind, length=None, headers=None):
+        self.start(status, kind, len(body) if length is None else length, headers)
+        self.wfile.write(body)
+        self.wfile.flush()
+
+    def send_document(self, doc):
+        # As libprocess does: gzip if accepted, and if it is worth it.
+        if "gzip" in (self.headers.get("Accept-Encoding") or "") and len(doc) >= 1024:
+            self.send_body(200, gzip.compress(doc, 1), "application/json",
+                           headers={"Content-Encoding": "gzip"})
+        else:
+            self.send_body(200, doc, "application/json")
+
+    def redirect(self, leader, path="/state"):
+        self.send_response_only(307)
+        self.send_header("Date", self.date_time_string())
+        self.send_header("Location", f"//{leader}{path}")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def reset(self):
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.wfile = open(os.devnull, "wb")
+        self.rfile.close()
+        self.connection.close()
+
+    def wait(self, seconds):
+        """Until then, or until the mode changes."""
+        with self.control.turn:
+            mode = self.mode
+            self.control.turn.wait_for(lambda: self.mode is not mode, seconds)
+
+    def log_message(self, *args):
+        pass
+
+
+class Master(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, address, control):
+        host, port = address.rsplit(":", 1)
+        host = host.strip("[]")
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, int(port)), Handler)
+        self.control = control
+        self.pid = f"master@{host}:{port}"
+        self.cache = {}
+
+    def document(self, path, make):
+        """The document's bytes, made once for each version of the cluster."""
+        version, doc = self.cache.get(path, (None, None))
+        if version != self.control.cluster.version:
+            version = self.control.cluster.version
+            doc = json.dumps(make(self.control.cluster), separators=(",", ":")).encode()
+            self.cache[path] = (version, doc)
+        return doc
+
+    def handle_error(self, request, client_address):
+        # Clients that go away are what some of the tests are about.
+        if not isinstance(sys.exc_info()[1], (ConnectionError, ValueError, OSError)):
+            super().handle_error(request, client_address)
+
+
+def main():
+    args = argparse.ArgumentParser(description="A small Mesos master and its agents.",
+                                   epilog="Control: " + ", ".join(
+                                       n[3:] for n in dir(Control) if n.startswith("op_")))
+    args.add_argument("--listen", required=True, metavar="ADDR:PORT")
+    args.add_argument("--also", action="append", default=[], metavar="ADDR:PORT",
+                      help="another address to listen at, e.g. for control from outside")
+    args = args.parse_args()
+    cluster = Cluster()
+    control = Control(cluster)
+    masters = [Master(address, control) for address in [args.listen] + args.also]
+    for master in masters:
+        threading.Thread(target=master.serve_forever, daemon=True).start()
+    done = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: done.set())
+    done.wait()
+    cluster.stop()
+
+
+if __name__ == "__main__":
+    main()
