@@ -322,7 +322,7 @@ class Cluster:
             "discovery": self.discovery_json(task),
         }
         if task.app.labels:
-            body["labels"] = labels_json(task.app.labels)
+            body["labels"] = labels_json(task.app.labels)["labels"]
         if task.app.health_check:
             body["health_check"] = {"type": "HTTP", "delay_seconds": 15.0, "interval_seconds": 10.0,
                                     "http": {"port": (host_ports or [80])[0], "path": "/"}}
@@ -644,7 +644,7 @@ def mode_bad_gzip(h, doc):
 
 def mode_huge(h, doc):
     """blanks without an end, or `bytes` of them"""
-    left = h.mode.get("bytes", 1 << 40)
+    left = int(h.mode.get("bytes", 1 << 40))
     h.start(200, "application/json", left)
     block = b" " * 65536
     while left > 0:
