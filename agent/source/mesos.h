@@ -25,42 +25,43 @@ struct mesos_limits {
 
 struct mesos_agent {
 	const char *id;
-	const char *hostname;    /* as registered; may be a name */
-	struct ip_addr address;  /* hostname if literal, else from pid; AF_UNSPEC: needs resolving */
+	const char *hostname;   /* as registered; may be a name */
+	struct ip_addr address; /* hostname if literal, else from pid; AF_UNSPEC: needs resolving */
 };
 
-/* One port of a task after its sources are merged (SPEC: "Ports and backends"). */
+/* One port of a task after its sources (port mappings, discovery ports, vip_port labels) are
+ * merged: entries of one protocol with the same container or host port are one. */
 struct mesos_port {
 	uint8_t protocol;        /* IPPROTO_TCP, IPPROTO_UDP */
 	uint16_t container_port; /* 0: none */
 	uint16_t host_port;      /* 0: none */
 	size_t n_vips;
-	const char **vips;       /* label values behind which this port stands: "/redis:6379" */
-	const char **vip_keys;   /* their label keys: "VIP_0" */
+	const char **vips;     /* label values behind which this port stands: "/redis:6379" */
+	const char **vip_keys; /* their label keys: "VIP_0" */
 };
 
 struct mesos_task {
 	const char *id, *framework_id, *agent_id;
-	bool docker;             /* container type DOCKER: keeps its host port on its own node */
-	bool killing;            /* TASK_KILLING */
-	uint32_t weight;         /* 0 or 1, as SPEC "Health and weight" */
+	bool docker;     /* container type DOCKER: keeps its host port on its own node */
+	bool killing;    /* TASK_KILLING */
+	uint32_t weight; /* 1: runs and is not known to be unhealthy; else 0 */
 	size_t n_addresses;
 	struct ip_addr *addresses; /* of its latest status */
 	size_t n_ports;
-	struct mesos_port *ports;  /* only those with VIP labels */
-	const char *framework;     /* name; set when the document is complete */
+	struct mesos_port *ports; /* only those with VIP labels */
+	const char *framework;    /* name; set when the document is complete */
 	const struct mesos_agent *agent;
 };
 
 /* Why something of a document was left out. */
 enum mesos_reject {
-	MESOS_REJECT_NO_FRAMEWORK,  /* task: its framework is not in the document */
-	MESOS_REJECT_NO_AGENT,      /* task: its agent is not in the document */
-	MESOS_REJECT_NO_ADDRESS,    /* task: its agent has no address (yet) */
-	MESOS_REJECT_LABEL,         /* label: no valid "host:port", unusable name, ... */
-	MESOS_REJECT_PORT,          /* label: the port it stands on has no usable number or protocol */
-	MESOS_REJECT_TOO_LARGE,     /* task: over mesos_limits.element or .labels */
-	MESOS_REJECT_MALFORMED,     /* task: not of the expected types */
+	MESOS_REJECT_NO_FRAMEWORK, /* task: its framework is not in the document */
+	MESOS_REJECT_NO_AGENT,     /* task: its agent is not in the document */
+	MESOS_REJECT_NO_ADDRESS,   /* task: its agent has no address (yet) */
+	MESOS_REJECT_LABEL,        /* label: no valid "host:port", unusable name, ... */
+	MESOS_REJECT_PORT,      /* label: the port it stands on has no usable number or protocol */
+	MESOS_REJECT_TOO_LARGE, /* task: over mesos_limits.element or .labels */
+	MESOS_REJECT_MALFORMED, /* task: not of the expected types */
 	_MESOS_REJECT_N,
 };
 /* A short fixed phrase: "no such framework". */
@@ -69,7 +70,7 @@ const char *mesos_reject_text(enum mesos_reject reason);
 struct mesos_rejection {
 	enum mesos_reject reason;
 	const char *task, *framework, *key, *value; /* "" where it does not apply */
-	const char *detail;                         /* a sentence for people: "port 99999 is out of range" */
+	const char *detail; /* a sentence for people: "port 99999 is out of range" */
 };
 
 /* At most this many rejections are kept with their texts; all are counted. */
@@ -80,12 +81,12 @@ struct mesos_state {
 	struct mesos_task *tasks; /* in document order, running or being killed, with VIP labels */
 	size_t n_agents;
 	struct mesos_agent *agents;
-	size_t n_tasks_seen;      /* all tasks of the document that run or are being killed */
+	size_t n_tasks_seen; /* all tasks of the document that run or are being killed */
 	uint64_t n_bytes;
 	size_t n_rejected[_MESOS_REJECT_N];
 	size_t n_rejections;
 	struct mesos_rejection *rejections;
-	struct arena *arena;      /* everything above lives here */
+	struct arena *arena; /* everything above lives here */
 };
 struct mesos_state *mesos_state_free(struct mesos_state *s);
 

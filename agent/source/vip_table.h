@@ -15,13 +15,13 @@ struct vip_backend {
 	uint16_t local_port;          /* task with a port mapping */
 	uint32_t weight;              /* 0 or 1 */
 	struct ip_addr agent;
-	const char *task;             /* id */
-	const char *framework;        /* name */
+	const char *task;      /* id */
+	const char *framework; /* name */
 };
 
 struct vip {
 	struct service_key key;
-	const char *name;      /* "redis.marathon.l4lb.thisdcos.directory"; NULL for an IP VIP */
+	const char *name; /* "redis.marathon.l4lb.thisdcos.directory"; NULL for an IP VIP */
 	size_t n_backends;
 	struct vip_backend *backends; /* sorted by address, port; those are unique */
 };
@@ -44,11 +44,12 @@ struct address_range {
 };
 /* "11.0.0.0-11.255.255.255" or "fd01:c::-fd01:c::ffff:ffff:ffff:ffff". 0, or -EINVAL with
  * *ret_error (static text) saying why; *ret untouched. */
-int address_range_parse(const char *text, uint8_t family, struct address_range *ret, const char **ret_error);
+int address_range_parse(
+	const char *text, uint8_t family, struct address_range *ret, const char **ret_error);
 
 struct vip_table_options {
 	bool no_ipv6;                /* leave IPv6 VIPs out */
-	struct address_range range4; /* of named VIPs; zeroed: SPEC's default */
+	struct address_range range4; /* of named VIPs; zeroed: names_default_range() */
 	struct address_range range6;
 	/* Resolves an agent's host name; called only where the document gives no address.
 	 * 0 and *ret, or a negative errno (not known, not known yet). NULL: never resolves. */
@@ -57,7 +58,8 @@ struct vip_table_options {
 };
 
 /* Never fails: what cannot become part of the table is in its rejections. */
-struct vip_table *vip_table_build(const struct mesos_state *state, const struct vip_table_options *options);
+struct vip_table *vip_table_build(
+	const struct mesos_state *state, const struct vip_table_options *options);
 struct vip_table *vip_table_free(struct vip_table *t); /* takes NULL; returns NULL */
 
 /* True if both tables mean the same to every kernel and name (task ids may differ). */

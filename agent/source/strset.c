@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "agent/source/strset.h"
+
+#include "agent/source/arena.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void strset_init(struct strset *set, struct arena *arena)
+{
+	*set = (struct strset){.arena = arena};
+}
+
+void strset_done(struct strset *set)
+{
+	free(set->strings);
+	free(set->hashes);
+	free(set->lengths);
+	free(set->slots);
+	*set = (struct strset){0};
+}
+
+/* FNV-1a with a last mix, since the slot is taken from the low bits. */
+static uint32_t hash_bytes(const unsigned char *p, size_t n)
+{
+	uint32_t h = 2166136261u;
+
+	for (size_t i = 0; i < n; i++)
+		h = (h ^ p[i]) * 16777619u;
+	h ^= h >> 15;
+	h *= 0x85ebca6bu;
+	return h ^ h >> 13;
+}
+
+static void place(struct strset *set, uint32_t index)
+{
+	size_t mask = set->n_slots - 1, i = set->hashes[index] & mask;
+
+	while (set->slots[i])
+		i = (i + 1) & mask;
+	set->slots[i] = index + 1;
+}
+
+/* Keeps the table at most half full. */
+static void grow(struct strset *set)
+{
+	if (set->n == set->allocated) {
+		set->allocated = set->allocated ? set->allocated * 2 : 32;
+		set->strings = reallocarray(set->strings, set->allocated, sizeof *set->strings);
+		set->hashes = reallocarray(set->hashes, set->allocated, sizeof *set->hashes);
+		set->lengths = reallocarray(set->lengths, set->allocated, sizeof *set->lengths);
+		if (!set->strings || !set->hashes || !set->lengths)
+			abort();
+	}
+	if ((set->n + 1) * 2 <= set->n_slots)
+		return;
+	free(set->slots);
+	set->n_slots = set->n_slots ? set->n_slots * 2 : 64;
+	set->slots = calloc(set->n_slots, sizeof *set->slots);
+	if (!set->slots)
+		abort();
+	for (uint32_t i = 0; i < set->n; i++)
+		place(set, i);
+}
+
+uint32_t strset_add(struct strset *set, const void *bytes, size_t n_bytes)
+{
+	uint32_t h = hash_bytes(bytes, n_bytes);
+
+	for (size_t mask = set->n_slots - 1, i = h & mask; set->n_slots && set->slots[i];
+		i = (i + 1) & mask) {
+		uint32_t found = set->slots[i] - 1;
+		if (set->hashes[found] == h && set->lengths[found] == n_bytes &&
+			memcmp(set->strings[found], bytes, n_bytes) == 0)
+			return found;
+	}
+	grow(set);
+	set->strings[set->n] = arena_strndup(set->arena, bytes, n_bytes);
+	set->hashes[set->n] = h;
+	set->lengths[set->n] = (uint32_t)n_bytes;
+	place(set, (uint32_t)set->n);
+	return (uint32_t)set->n++;
+}

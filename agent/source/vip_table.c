@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Every label of every port of every task gives one claim per address that its backend has.
+ * Named claims get their VIP's address once all names are known, since names may collide.
+ * Then the claims are sorted, and runs of one key are a VIP.
+ */
+#include "agent/source/vip_table.h"
+
+#include "agent/source/arena.h"
+#include "agent/source/names.h"
+#include "agent/source/reject.h"
+#include "agent/source/strset.h"
+#include "agent/source/vip_label.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct claim {
+	struct service_key key; /* of a named VIP: without address until names are allocated */
+	uint32_t name;          /* number in the set of names, or NO_NAME */
+	struct vip_backend backend;
+};
+
+#define NO_NAME UINT32_MAX
+
+struct builder {
+	const struct mesos_state *state;
+	struct vip_table_options options;
+	struct arena *arena;   /* the table's */
+	struct arena *scratch; /* gone when the table is built */
+	struct reject_list rejects;
+	struct strset names; /* "redis.marathon" */
+	struct strset texts; /* framework names, kept once */
+	const char **dns;    /* by number of name: with the suffix */
+	struct ip_addr *agents;
+	size_t n_claims, claims_allocated;
+	struct claim *claims;
+	/* The task at hand. */
+	const struct mesos_task *task;
+	const struct ip_addr *agent;
+	const char *task_id, *framework;
+};
+
+/* ---- claims ---- */
+
+static void reject_label(
+	struct builder *b, const struct mesos_port *port, size_t label, const char *detail)
+{
+	reject_add(&b->rejects,
+		&(struct mesos_rejection){.reason = MESOS_REJECT_LABEL,
+			.task = b->task->id,
+			.framework = b->task->framework,
+			.key = port->vip_keys[label],
+			.value = port->vips[label]},
+		"%s", detail);
+}
+
+static void add_claim(struct builder *b, const struct claim *claim)
+{
+	if (b->n_claims == b->claims_allocated) {
+		b->claims_allocated = b->claims_allocated ? b->claims_allocated * 2 : 64;
+		b->claims = reallocarray(b->claims, b->claims_allocated, sizeof *b->claims);
+		if (!b->claims)
+			abort();
+	}
+	b->claims[b->n_claims++] = *claim;
+}
+
+/* The task shares its host's network: one number serves as host and container port. */
+static bool is_on_host(const struct builder *b)
+{
+	return b->task->n_addresses == 0 ||
+	       (b->task->n_addresses == 1 && ip_addr_cmp(&b->task->addresses[0], b->agent) == 0);
+}
+
+/* On its own node a port mapping is bypassed by IPVS; Docker's stays, for its hairpin. */
+static void set_local(
+	const struct builder *b, const struct mesos_port *port, struct vip_backend *backend)
+{
+	backend->local_address = backend->address;
+	backend->local_port = backend->port;
+	if (b->task->docker || !port->host_port || !port->container_port || is_on_host(b))
+		return;
+	for (size_t i = 0; i < b->task->n_addresses; i++) {
+		if (b->task->addresses[i].family != backend->address.family)
+			continue;
+		backend->local_address = b->task->addresses[i];
+		backend->local_port = port->container_port;
+		return;
+	}
+}
+
+/* The backends of a port: at the agent if it has a host port, else at each task address. */
+static size_t n_backends(const struct builder *b, const struct mesos_port *port)
+{
+	return port->host_port || is_on_host(b) ? 1 : b->task->n_addresses;
+}
+
+static struct vip_backend backend_at(
+	const struct builder *b, const struct mesos_port *port, size_t i)
+{
+	bool at_agent = port->host_port || is_on_host(b);
+	struct vip_backend backend = {.address = at_agent ? *b->agent : b->task->addresses[i],
+		.port = port->host_port ? port->host_port : port->container_port,
+		.weight = b->task->weight,
+		.agent = *b->agent,
+		.task = b->task_id,
+		.framework = b->framework};
+
+	set_local(b, port, &backend);
+	return backend;
+}
+
+/* Claims this label's VIP for all backends that it can have. */
+static void claim_label(struct builder *b, const struct mesos_port *port, size_t label)
+{
+	struct claim claim = {.key.protocol = port->protocol, .name = NO_NAME};
+	struct vip_label vip;
+	char name[NAMES_MAX + 1];
+	const char *error;
+	size_t before = b->n_claims;
+
+	if (vip_label_parse(port->vips[label], &vip, &error) < 0 ||
+		(vip.address.family == AF_UNSPEC &&
+			vip_label_name(port->vips[label], vip.n_name, b->task->framework, name,
+				sizeof name, &error) < 0)) {
+		reject_label(b, port, label, error);
+		return;
+	}
+	claim.key.port = vip.port;
+	claim.key.address = vip.address;
+	if (b->options.no_ipv6 && vip.address.family == AF_INET6)
+		return;
+	for (size_t i = 0; i < n_backends(b, port); i++) {
+		claim.backend = backend_at(b, port, i);
+		if (vip.address.family == AF_UNSPEC) {
+			if (b->options.no_ipv6 && claim.backend.address.family == AF_INET6)
+				continue;
+			claim.name = strset_add(&b->names, name, strlen(name));
+			claim.key.address.family = claim.backend.address.family;
+		} else if (claim.backend.address.family != vip.address.family) {
+			continue;
+		}
+		add_claim(b, &claim);
+	}
+	if (b->n_claims == before && vip.address.family != AF_UNSPEC)
+		reject_label(b, port, label,
+			vip.address.family == AF_INET
+				? "the task has no IPv4 address for an IPv4 VIP"
+				: "the task has no IPv6 address for an IPv6 VIP");
+}
+
+static void claim_task(struct builder *b, const struct mesos_task *t)
+{
+	b->task = t;
+	b->agent = &b->agents[t->agent - b->state->agents];
+	if (b->agent->family == AF_UNSPEC) {
+		reject_add(&b->rejects,
+			&(struct mesos_rejection){.reason = MESOS_REJECT_NO_ADDRESS,
+				.task = t->id,
+				.framework = t->framework},
+			"host name \"%.100s\" of agent %.100s is not resolved", t->agent->hostname,
+			t->agent->id);
+		return;
+	}
+	b->task_id = arena_strdup(b->arena, t->id);
+	b->framework = b->texts.strings[strset_add(&b->texts, t->framework, strlen(t->framework))];
+	for (size_t i = 0; i < t->n_ports; i++)
+		for (size_t j = 0; j < t->ports[i].n_vips; j++)
+			claim_label(b, &t->ports[i], j);
+}
+
+/* Agents whose address is not in the document are asked for, those with tasks only. */
+static void resolve_agents(struct builder *b)
+{
+	const struct mesos_state *s = b->state;
+	bool *asked = arena_alloc(b->scratch, s->n_agents);
+
+	b->agents = arena_alloc(b->scratch, s->n_agents * sizeof *b->agents);
+	for (size_t i = 0; i < s->n_agents; i++)
+		b->agents[i] = s->agents[i].address;
+	for (size_t i = 0; b->options.resolve && i < s->n_tasks; i++) {
+		size_t agent = (size_t)(s->tasks[i].agent - s->agents);
+
+		if (asked[agent] || b->agents[agent].family != AF_UNSPEC)
+			continue;
+		asked[agent] = true;
+		if (*s->agents[agent].hostname)
+			b->options.resolve(
+				b->options.userdata, s->agents[agent].hostname, &b->agents[agent]);
+	}
+}
+
+/* ---- names ---- */
+
+static int entry_cmp(const void *a, const void *b)
+{
+	return strcmp(((const struct names_entry *)a)->name, ((const struct names_entry *)b)->name);
+}
+
+static int address_cmp(const void *a, const void *b)
+{
+	return ip_addr_cmp(a, b);
+}
+
+/* The addresses of IP VIPs, which names must keep off. */
+static struct ip_addr *taken_addresses(struct builder *b, size_t *ret_n)
+{
+	struct ip_addr *taken = arena_alloc(b->scratch, b->n_claims * sizeof *taken);
+
+	*ret_n = 0;
+	for (size_t i = 0; i < b->n_claims; i++)
+		if (b->claims[i].name == NO_NAME)
+			taken[(*ret_n)++] = b->claims[i].key.address;
+	qsort(taken, *ret_n, sizeof *taken, address_cmp);
+	return taken;
+}
+
+static void reject_full(struct builder *b, const char *name, uint8_t family)
+{
+	reject_add(&b->rejects,
+		&(struct mesos_rejection){.reason = MESOS_REJECT_LABEL, .value = name},
+		"the %s range of named VIPs is full", family == AF_INET ? "IPv4" : "IPv6");
+}
+
+/* Gives the names with backends of one family their addresses. */
+static void allocate_family(struct builder *b, const struct address_range *range,
+	const struct ip_addr *taken, size_t n_taken)
+{
+	uint8_t family = range->min.family;
+	struct names_entry *entries = arena_alloc(b->scratch, b->names.n * sizeof *entries);
+	bool *wanted = arena_alloc(b->scratch, b->names.n);
+	struct ip_addr *found = arena_alloc(b->scratch, b->names.n * sizeof *found);
+	size_t n = 0;
+
+	for (size_t i = 0; i < b->n_claims; i++)
+		if (b->claims[i].name != NO_NAME && b->claims[i].key.address.family == family)
+			wanted[b->claims[i].name] = true;
+	for (size_t i = 0; i < b->names.n; i++)
+		if (wanted[i])
+			entries[n++].name = b->names.strings[i];
+	qsort(entries, n, sizeof *entries, entry_cmp);
+	names_allocate(entries, n, taken, n_taken, range);
+	for (size_t i = 0; i < n; i++) {
+		found[strset_add(&b->names, entries[i].name, strlen(entries[i].name))] =
+			entries[i].address;
+		if (entries[i].address.family == AF_UNSPEC)
+			reject_full(b, entries[i].name, family);
+	}
+	for (size_t i = 0; i < b->n_claims; i++)
+		if (b->claims[i].name != NO_NAME && b->claims[i].key.address.family == family)
+			b->claims[i].key.address = found[b->claims[i].name];
+}
+
+/* Names that found no address lose their claims. */
+static void drop_unplaced(struct builder *b)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < b->n_claims; i++)
+		if (b->claims[i].key.address.family != AF_UNSPEC)
+			b->claims[n++] = b->claims[i];
+	b->n_claims = n;
+}
+
+static void allocate_names(struct builder *b)
+{
+	size_t n_taken;
+	struct ip_addr *taken = taken_addresses(b, &n_taken);
+
+	allocate_family(b, &b->options.range4, taken, n_taken);
+	allocate_family(b, &b->options.range6, taken, n_taken);
+	drop_unplaced(b);
+	b->dns = arena_alloc(b->scratch, b->names.n * sizeof *b->dns);
+	for (size_t i = 0; i < b->names.n; i++)
+		b->dns[i] = arena_printf(b->arena, "%s." NAMES_SUFFIX, b->names.strings[i]);
+}
+
+/* ---- the table ---- */
+
+static int endpoint_cmp(const struct vip_backend *a, const struct vip_backend *b)
+{
+	int r = ip_addr_cmp(&a->address, &b->address);
+
+	return r ? r : (int)a->port - (int)b->port;
+}
+
+/* By key, then endpoint; of equal endpoints the one that stays comes first. */
+static int claim_cmp(const void *pa, const void *pb)
+{
+	const struct claim *a = pa, *b = pb;
+	int r = service_key_cmp(&a->key, &b->key);
+
+	if (!r)
+		r = endpoint_cmp(&a->backend, &b->backend);
+	if (!r && a->backend.weight != b->backend.weight)
+		r = a->backend.weight > b->backend.weight ? -1 : 1;
+	if (!r)
+		r = strcmp(a->backend.task, b->backend.task);
+	return r ? r : strcmp(a->backend.framework, b->backend.framework);
+}
+
+/* Makes a VIP of the claims from `claims` on that have one key; returns their number. */
+static size_t add_vip(struct builder *b, const struct claim *claims, size_t n, struct vip *vip)
+{
+	size_t end = 1;
+
+	while (end < n && service_key_cmp(&claims[end].key, &claims->key) == 0)
+		end++;
+	*vip = (struct vip){.key = claims->key,
+		.name = claims->name == NO_NAME ? NULL : b->dns[claims->name],
+		.backends = arena_alloc(b->arena, end * sizeof *vip->backends)};
+	for (size_t i = 0; i < end; i++) {
+		const struct vip_backend *backend = &claims[i].backend;
+
+		if (i && endpoint_cmp(backend, &claims[i - 1].backend) == 0)
+			continue;
+		vip->backends[vip->n_backends++] = *backend;
+	}
+	return end;
+}
+
+static size_t count_vips(const struct builder *b)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < b->n_claims; i++)
+		n += !i || service_key_cmp(&b->claims[i].key, &b->claims[i - 1].key) != 0;
+	return n;
+}
+
+static void fill_table(struct builder *b, struct vip_table *t)
+{
+	if (b->n_claims)
+		qsort(b->claims, b->n_claims, sizeof *b->claims, claim_cmp);
+	t->vips = arena_alloc(b->arena, count_vips(b) * sizeof *t->vips);
+	for (size_t i = 0; i < b->n_claims;)
+		i += add_vip(b, b->claims + i, b->n_claims - i, &t->vips[t->n_vips++]);
+	t->n_tasks_seen = b->state->n_tasks_seen;
+	t->n_bytes = b->state->n_bytes;
+	memcpy(t->n_rejected, b->rejects.n_rejected, sizeof t->n_rejected);
+	t->n_rejections = b->rejects.n;
+	t->rejections = reject_list_keep(&b->rejects);
+	t->arena = b->arena;
+}
+
+static void builder_init(
+	struct builder *b, const struct mesos_state *state, const struct vip_table_options *options)
+{
+	*b = (struct builder){.state = state, .arena = arena_new(), .scratch = arena_new()};
+	if (options)
+		b->options = *options;
+	if (b->options.range4.min.family == AF_UNSPEC)
+		b->options.range4 = names_default_range(AF_INET);
+	if (b->options.range6.min.family == AF_UNSPEC)
+		b->options.range6 = names_default_range(AF_INET6);
+	strset_init(&b->names, b->scratch);
+	strset_init(&b->texts, b->arena);
+	reject_list_init(&b->rejects, b->arena);
+	memcpy(b->rejects.n_rejected, state->n_rejected, sizeof b->rejects.n_rejected);
+	reject_copy(&b->rejects, state->rejections, state->n_rejections);
+}
+
+static void builder_done(struct builder *b)
+{
+	strset_done(&b->names);
+	strset_done(&b->texts);
+	reject_list_done(&b->rejects);
+	free(b->claims);
+	arena_free(b->scratch);
+}
+
+struct vip_table *vip_table_build(
+	const struct mesos_state *state, const struct vip_table_options *options)
+{
+	struct vip_table *t = calloc(1, sizeof *t);
+	struct builder b;
+
+	if (!t)
+		abort();
+	builder_init(&b, state, options);
+	resolve_agents(&b);
+	for (size_t i = 0; i < state->n_tasks; i++)
+		claim_task(&b, &state->tasks[i]);
+	allocate_names(&b);
+	fill_table(&b, t);
+	builder_done(&b);
+	return t;
+}
+
+struct vip_table *vip_table_free(struct vip_table *t)
+{
+	if (!t)
+		return NULL;
+	arena_free(t->arena);
+	free(t);
+	return NULL;
+}
+
+/* ---- comparing and finding ---- */
+
+static bool backend_equal(const struct vip_backend *a, const struct vip_backend *b)
+{
+	return endpoint_cmp(a, b) == 0 && ip_addr_cmp(&a->local_address, &b->local_address) == 0 &&
+	       a->local_port == b->local_port && a->weight == b->weight &&
+	       ip_addr_cmp(&a->agent, &b->agent) == 0 && strcmp(a->framework, b->framework) == 0;
+}
+
+static bool vip_equal(const struct vip *a, const struct vip *b)
+{
+	if (service_key_cmp(&a->key, &b->key) != 0 || a->n_backends != b->n_backends ||
+		strcmp(a->name ? a->name : "", b->name ? b->name : "") != 0)
+		return false;
+	for (size_t i = 0; i < a->n_backends; i++)
+		if (!backend_equal(&a->backends[i], &b->backends[i]))
+			return false;
+	return true;
+}
+
+bool vip_table_equal(const struct vip_table *a, const struct vip_table *b)
+{
+	if (a->n_vips != b->n_vips)
+		return false;
+	for (size_t i = 0; i < a->n_vips; i++)
+		if (!vip_equal(&a->vips[i], &b->vips[i]))
+			return false;
+	return true;
+}
+
+static int key_cmp(const void *key, const void *vip)
+{
+	return service_key_cmp(key, &((const struct vip *)vip)->key);
+}
+
+const struct vip *vip_table_find(const struct vip_table *t, const struct service_key *key)
+{
+	return t->n_vips ? bsearch(key, t->vips, t->n_vips, sizeof *t->vips, key_cmp) : NULL;
+}
