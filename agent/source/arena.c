@@ -114,19 +114,17 @@ char *arena_strdup(struct arena *a, const char *s)
 
 char *arena_printf(struct arena *a, const char *format, ...)
 {
-	va_list args, again;
-	char *p;
+	va_list args;
+	char *text, *p;
 	int n;
 
 	va_start(args, format);
-	va_copy(again, args);
-	n = vsnprintf(NULL, 0, format, args);
+	n = vasprintf(&text, format, args);
+	va_end(args);
 	if (n < 0)
 		abort();
-	p = take(a, (size_t)n + 1);
-	vsnprintf(p, (size_t)n + 1, format, again);
-	va_end(again);
-	va_end(args);
+	p = arena_strndup(a, text, (size_t)n);
+	free(text);
 	return p;
 }
 

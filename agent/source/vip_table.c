@@ -153,6 +153,8 @@ static void claim_label(struct builder *b, const struct mesos_port *port, size_t
 
 static void claim_task(struct builder *b, const struct mesos_task *t)
 {
+	uint32_t text;
+
 	b->task = t;
 	b->agent = &b->agents[t->agent - b->state->agents];
 	if (b->agent->family == AF_UNSPEC) {
@@ -165,7 +167,8 @@ static void claim_task(struct builder *b, const struct mesos_task *t)
 		return;
 	}
 	b->task_id = arena_strdup(b->arena, t->id);
-	b->framework = b->texts.strings[strset_add(&b->texts, t->framework, strlen(t->framework))];
+	text = strset_add(&b->texts, t->framework, strlen(t->framework));
+	b->framework = b->texts.strings[text];
 	for (size_t i = 0; i < t->n_ports; i++)
 		for (size_t j = 0; j < t->ports[i].n_vips; j++)
 			claim_label(b, &t->ports[i], j);
