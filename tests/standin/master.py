@@ -3,7 +3,7 @@
 """A small Mesos cluster in one process, for tests and the demo: a master that answers as Mesos 1.9
 does, and behind it agents that really run their tasks' commands.
 
-    master.py --listen ADDR:PORT [--also ADDR:PORT]
+    master.py --listen ADDR:PORT [--also ADDR:PORT|unix:PATH]
 
 What vipd sees:  GET /state, /master/state (and POST /api/v1 GET_STATE), gzip when accepted,
                  307 with `Location: //HOST:PORT/state` when another master leads, 503 when none does.
@@ -24,6 +24,7 @@ import json
 import os
 import signal
 import socket
+import socketserver
 import struct
 import subprocess
 import sys
@@ -46,11 +47,12 @@ class Refused(Exception):
 
 
 class Agent:
-    def __init__(self, number, hostname, address=None, pid=None, netns=None, attributes=None):
+    def __init__(self, number, hostname, address=None, address6=None, pid=None, netns=None, attributes=None):
         self.id = f"{MASTER_ID}-S{number}"
         self.hostname = hostname
         self.pid = pid or f"slave(1)@{address or hostname}:5051"
         self.address = address or hostname
+        self.address6 = address6
         self.netns = netns
         self.attributes = attributes or {}
         self.next_port = FIRST_PORT
@@ -66,11 +68,13 @@ class Framework:
 
 class App:
     """What an operator wrote. `ports` is a list of {"name", "protocol", "labels": {...}} with
-    optional "container_port" and "host_port" (0: assigned; None: none at all)."""
+    optional "container_port" and "host_port" (0: assigned; None: none at all). With the network
+    "container" a task has addresses of its own; here they are its agent's, of the `families`, unless
+    `address` says otherwise, and its port number is assigned if there is none."""
 
     DEFAULTS = {
         "framework": "marathon", "instances": 1, "cmd": None, "agents": None, "ports": [],
-        "labels": {}, "network": "host", "container": "MESOS", "address": None, "address6": None,
+        "labels": {}, "network": "host", "container": "MESOS", "address": None, "families": [4],
         "health_check": False, "healthy": None, "restart": False, "cpus": 0.1, "mem": 32.0,
     }
 
@@ -106,7 +110,8 @@ class Task:
 
     def addresses(self):
         if self.app.network == "container":
-            return [a for a in (self.app.address, self.app.address6) if a]
+            own = {4: self.app.address or self.agent.address, 6: self.agent.address6}
+            return [own[f] for f in self.app.families]
         return [self.agent.address]
 
 
@@ -171,6 +176,9 @@ class Cluster:
             port = dict(port)
             if port.get("host_port", 0) == 0 and app.network != "container":
                 port["host_port"] = agent.next_port
+                agent.next_port += 1
+            elif app.network == "container" and "container_port" not in port:
+                port["container_port"] = agent.next_port
                 agent.next_port += 1
             ports.append(port)
         task = Task(app, agent, self.framework(app.framework), task_id, ports)
@@ -434,7 +442,7 @@ class Control:
         self.turn = threading.Condition()
 
     def op_agent(self, a):
-        """hostname [address pid netns attributes]: adds an agent"""
+        """hostname [address address6 pid netns attributes]: adds an agent"""
         return self.cluster.add_agent(a)
 
     def op_remove_agent(self, a):
@@ -486,7 +494,7 @@ class Control:
         """lists the tasks"""
         return {"tasks": [{
             "id": t.id, "app": t.app.id, "agent": t.agent.hostname, "address": t.agent.address,
-            "state": t.state, "healthy": t.healthy, "pid": t.process.pid if t.process else None,
+            "state": t.state, "address6": t.agent.address6, "healthy": t.healthy, "pid": t.process.pid if t.process else None,
             "ports": [p.get("host_port") or p.get("container_port") for p in t.ports],
         } for t in self.cluster.tasks.values()]}
 
@@ -711,7 +719,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_body(status, json.dumps(answer).encode() + b"\n", "application/json")
 
     def answer_poll(self, path, make):
-        client = self.client_address[0].replace("::ffff:", "")
+        client = (self.client_address or ["unix"])[0].replace("::ffff:", "")
         control = self.control
         with control.cluster.lock:
             control.polls[client] = control.polls.get(client, 0) + 1
@@ -773,18 +781,31 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+class UnixHandler(Handler):
+    disable_nagle_algorithm = False
+
+
 class Master(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
     def __init__(self, address, control):
-        host, port = address.rsplit(":", 1)
-        host = host.strip("[]")
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, int(port)), Handler)
         self.control = control
-        self.pid = f"master@{host}:{port}"
         self.cache = {}
+        self.pid = "master@" + (address if not address.startswith("unix:") else "127.0.0.1:5050")
+        if address.startswith("unix:"):
+            self.address_family, where, handler = socket.AF_UNIX, address[len("unix:"):], UnixHandler
+        else:
+            host, port = address.rsplit(":", 1)
+            host = host.strip("[]")
+            self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            where, handler = (host, int(port)), Handler
+        super().__init__(where, handler)
+
+    def server_bind(self):
+        # HTTPServer's own looks up the host's name, which may take long and is of no use here.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "standin", 0
 
     def document(self, path, make):
         """The document's bytes, made once for each version of the cluster."""
@@ -806,8 +827,8 @@ def main():
                                    epilog="Control: " + ", ".join(
                                        n[3:] for n in dir(Control) if n.startswith("op_")))
     args.add_argument("--listen", required=True, metavar="ADDR:PORT")
-    args.add_argument("--also", action="append", default=[], metavar="ADDR:PORT",
-                      help="another address to listen at, e.g. for control from outside")
+    args.add_argument("--also", action="append", default=[], metavar="ADDR:PORT|unix:PATH",
+                      help="another place to listen at, e.g. for control from other namespaces")
     args = args.parse_args()
     cluster = Cluster()
     control = Control(cluster)

@@ -1,0 +1,483 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A whole cluster on one machine, of real processes in network namespaces.
+
+    with Cluster(nodes=3) as c:
+        c.start_vipds()
+        c.deploy("/web", {"VIP_0": "/web:80"}, instances=3)
+        c.wait_in_step()
+        c.nodes[0].ask("11.1.2.3:80")
+
+A bridge stands in a namespace of its own; each node is another one with a veth pair to it, the master's
+(10.0.0.1) and the agents' (10.0.0.11, .12, ...; the same in fd00:aa::) alike. The stand-in master runs in
+the master's namespace, the tasks it starts in their agents'. vipd may run on every one.
+
+Tests and the demo both use this module; it knows nothing of pytest. It needs root and, for vipd, a
+kernel with IPVS: `tools/guest` provides both.
+"""
+import contextlib
+import itertools
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPO / "tests" / "standin"))
+from standin_control import call  # noqa: E402
+
+BUILD = pathlib.Path(os.environ.get("VIPD_BUILD", REPO / "build"))
+VIPD = BUILD / "agent" / "vipd"
+VIPCTL = BUILD / "tools" / "vipctl"
+VIPLOAD = BUILD / "tools" / "vipload"
+HELLOWORLD = BUILD / "tests" / "standin" / "helloworld"
+MASTER = REPO / "tests" / "standin" / "master.py"
+
+MASTER_PORT = 5050
+# Fast enough that a test does not wait for polls, slow enough that they do not fill the machine.
+POLL_INTERVAL = "200ms"
+# What to wait for anything that normally takes well under a second: generous, for slow machines.
+PATIENCE = 20.0
+
+
+class Failure(AssertionError):
+    """Something did not become as it should be."""
+
+
+def wait_until(condition, what, timeout=PATIENCE, interval=0.05):
+    """Polls `condition` until it returns something true, and returns that. An AssertionError raised by
+    it counts as not yet. `what` is a sentence for the failure."""
+    deadline = time.monotonic() + timeout
+    while True:
+        said = None
+        try:
+            value = condition()
+            if value:
+                return value
+        except AssertionError as e:
+            value, said = None, e
+        if time.monotonic() > deadline:
+            detail = f": {said}" if said else (f" (last: {value!r})" if value not in (None, False) else "")
+            raise Failure(f"not within {timeout:g} s: {what}{detail}")
+        time.sleep(interval)
+
+
+class Process:
+    """A program that runs in a namespace in the background, its output in a log file."""
+
+    def __init__(self, name, command, log, netns=None, stdout=None):
+        self.name = name
+        self.log = pathlib.Path(log)
+        self._file = open(self.log, "ab")
+        if netns:
+            command = ["nsenter", f"--net=/run/netns/{netns}"] + [str(c) for c in command]
+        self.popen = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL,
+                                      stdout=stdout or self._file, stderr=self._file,
+                                      start_new_session=True)
+
+    @property
+    def pid(self):
+        return self.popen.pid
+
+    @property
+    def running(self):
+        return self.popen.poll() is None
+
+    def send(self, number):
+        if self.running:
+            self.popen.send_signal(number)
+
+    def stop(self, number=signal.SIGTERM, timeout=PATIENCE):
+        """Ends it and returns its exit status, as subprocess has it (negative: by a signal)."""
+        self.send(number)
+        try:
+            status = self.popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            self.popen.wait()
+            raise Failure(f"{self.name} did not end within {timeout:g} s of signal {number}") from None
+        finally:
+            self._file.close()
+        return status
+
+    def output(self):
+        return self.log.read_text(errors="replace")
+
+
+class Load:
+    """A running vipload. `stop()` ends it and returns its report."""
+
+    def __init__(self, node, target, **options):
+        node.cluster.loads += 1
+        name = f"vipload-{node.name}-{node.cluster.loads}"
+        args = [str(VIPLOAD), "--json"]
+        for key, value in {"duration": 0, **options}.items():
+            option = "--" + key.replace("_", "-")
+            if value is True:
+                args.append(option)
+            elif value is not None and value is not False:
+                args += [option, str(value)]
+        self.report = None
+        self._process = node.spawn(name, args + [target], stdout=subprocess.PIPE)
+
+    def stop(self, number=signal.SIGTERM):
+        if self.report is None:
+            process = self._process.popen
+            if number is not None:
+                self._process.send(number)
+            out, _ = process.communicate(timeout=60)
+            if not out:
+                raise Failure(f"vipload said nothing: {self._process.output()}")
+            self.report = json.loads(out)
+        return self.report
+
+    def wait(self):
+        """Lets it run to the end of its duration."""
+        return self.stop(None)
+
+
+class Node:
+    def __init__(self, cluster, name, number):
+        self.cluster = cluster
+        self.name = name
+        self.netns = cluster.prefix + name
+        self.address = f"10.0.0.{number}"
+        self.address6 = f"fd00:aa::{number}"
+        self.dir = cluster.dir / name
+        self.socket = self.dir / "vipd.sock"
+        self.vipd = None
+        self.dir.mkdir()
+
+    # Running things in the node
+
+    def _enter(self, command):
+        if isinstance(command, str):
+            command = ["sh", "-c", command]
+        return ["nsenter", f"--net=/run/netns/{self.netns}"] + [str(c) for c in command]
+
+    def run(self, command, check=True, timeout=60, input=None):
+        """Runs a command (a list, or a line for the shell) and returns the CompletedProcess."""
+        done = subprocess.run(self._enter(command), text=True, timeout=timeout, input=input,
+                              stdin=None if input is not None else subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        if check and done.returncode:
+            shown = command if isinstance(command, str) else shlex.join(str(c) for c in command)
+            raise Failure(f"{self.name}: {shown}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def spawn(self, name, command, stdout=None):
+        process = Process(name, command, self.cluster.dir / f"{name}.log", self.netns, stdout)
+        self.cluster.processes.append(process)
+        return process
+
+    # vipd and vipctl
+
+    def vipd_command(self, **options):
+        settings = {
+            "masters": ",".join(self.cluster.master_urls), "poll_interval": POLL_INTERVAL,
+            "node_address": self.address, "node_address6": self.address6,
+            "socket": self.socket, "state_dir": self.dir, **self.cluster.vipd_options, **options}
+        return [VIPD, "--config", "/dev/null"] + [
+            f"--{k.replace('_', '-')}={v}" for k, v in settings.items() if v is not None]
+
+    def start_vipd(self, wait=True, **options):
+        assert not (self.vipd and self.vipd.running), f"vipd runs on {self.name} already"
+        self.vipd = self.spawn(f"vipd-{self.name}", self.vipd_command(**options))
+        if wait:
+            wait_until(self._vipd_answers, f"vipd on {self.name} answers vipctl")
+        return self.vipd
+
+    def _vipd_answers(self):
+        if not self.vipd.running:
+            raise RuntimeError(f"vipd on {self.name} ended with {self.vipd.popen.returncode}:\n"
+                               + self.vipd.output()[-2000:])
+        return self.vipctl("status", check=False, json=False).returncode in (0, 1) and self.socket.exists()
+
+    def stop_vipd(self, number=signal.SIGTERM):
+        status = self.vipd.stop(number)
+        self.vipd = None
+        return status
+
+    def kill_vipd(self):
+        self.stop_vipd(signal.SIGKILL)
+
+    def restart_vipd(self, **options):
+        self.stop_vipd()
+        self.start_vipd(**options)
+
+    def vipctl(self, *args, json=True, check=True):
+        """The object that `vipctl ARGS --json` prints; with json=False the CompletedProcess. Exit
+        status 1 is an answer for some of its commands, so only others are failures."""
+        import json as json_module
+        command = [VIPCTL, f"--socket={self.socket}"] + (["--json"] if json else []) + list(args)
+        done = self.run(command, check=False)
+        if check and done.returncode not in (0, 1):
+            raise Failure(f"{self.name}: vipctl {' '.join(args)}: exit {done.returncode}: {done.stderr}")
+        if not json:
+            return done
+        try:
+            return json_module.loads(done.stdout)
+        except ValueError:
+            raise Failure(f"{self.name}: vipctl {' '.join(args)}: no JSON: {done.stdout!r} {done.stderr}") from None
+
+    def diff(self):
+        """What table and kernel differ in: empty if they agree."""
+        done = self.vipctl("diff", json=False)
+        return "" if done.returncode == 0 else (done.stdout or done.stderr or "vipctl diff failed")
+
+    def vips(self):
+        """The VIPs as vipd has them: {"tcp 1.2.3.4:80": {"10.0.0.11:31000": weight}}."""
+        table = self.vipctl("vips")
+        table = table["vips"] if isinstance(table, dict) else table
+        return {f"{v['protocol']} {endpoint(v['address'], v['port'])}":
+                {endpoint(b["address"], b["port"]): b["weight"] for b in v["backends"]} for v in table}
+
+    # The kernel
+
+    def services(self):
+        """What IPVS has: {"tcp 1.2.3.4:80": {"10.0.0.11:31000": weight}}, by ipvsadm, not by ours."""
+        found = {}
+        for line in self.run("ipvsadm -Sn").stdout.splitlines():
+            words = line.split()
+            key = {"-t": "tcp", "-u": "udp"}.get(words[1], words[1]) + " " + words[2]
+            if words[0] == "-A":
+                found[key] = {}
+            else:
+                found[key][words[words.index("-r") + 1]] = int(words[words.index("-w") + 1])
+        return found
+
+    def kernel_state(self):
+        """All of the kernel's state that vipd could touch, in lines whose order means nothing."""
+        commands = {
+            "ipvs": "ipvsadm -Sn", "set": "ipset save",
+            "route": "ip -4 route show table all", "route6": "ip -6 route show table all",
+            "link": "ip -o link show type dummy", "sysctl": "sysctl -a 2>/dev/null | grep '^net.ipv4.vs' || true",
+        }
+        return {what: sorted(re.sub(r" expires \d+sec", "", line).strip()
+                             for line in self.run(c).stdout.splitlines())
+                for what, c in commands.items()}
+
+    # Traffic
+
+    def ask(self, target, n=1, path="/", timeout=5):
+        """Asks n times, each by a new connection, and returns the answers' first lines."""
+        url = f"http://{target}{path}?[1-{n}]"
+        done = self.run(["curl", "-sS", "--max-time", timeout, "--noproxy", "*", "-H", "Connection: close",
+                         url], check=False, timeout=timeout * n + 30)
+        if done.returncode:
+            raise Failure(f"{self.name} asked {target}: {done.stderr.strip()}")
+        return done.stdout.splitlines()
+
+    def ask_udp(self, target, n=1):
+        """Asks by n datagrams, each from another port; returns the instances that answered."""
+        report = self.load(target, udp=True, connections=0, new=200, duration=n / 200 + 0.1).wait()
+        return [i["id"] for i in report["instances"]]
+
+    def load(self, target, **options):
+        """Starts vipload; see `vipload --help` for the options."""
+        return Load(self, target, **options)
+
+    def connect_error(self, target):
+        """How a connection fails at once: "refused", "timeout", ..., or None if it is made."""
+        report = self.load(target, connections=1, duration=0.3, timeout=0.25, no_reconnect=True).wait()
+        bad = [kind for kind, n in report["failures"]["connect"].items() if n]
+        return bad[0] if bad else None
+
+
+def endpoint(address, port):
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def says(line):
+    """The parts of what helloworld answers: {"pid", "host", "says"}."""
+    m = re.fullmatch(r"pid (\d+) host (\S+) says (.*)", line.strip())
+    if not m:
+        raise Failure(f"this is not an answer of helloworld: {line!r}")
+    return {"pid": int(m[1]), "host": m[2], "says": m[3]}
+
+
+class Cluster:
+    _numbers = itertools.count(1)
+
+    def __init__(self, nodes=3, prefix=None, vipd_options=None, directory=None):
+        self.n_nodes = nodes
+        self.prefix = f"c{next(self._numbers)}-" if prefix is None else prefix
+        self.vipd_options = vipd_options or {}
+        self.dir = pathlib.Path(directory or tempfile.mkdtemp(prefix="vipd-cluster-"))
+        self._own_dir = directory is None
+        self.processes = []
+        self.loads = 0
+        self.nodes = []
+        self.master = None
+        self.master_urls = [f"http://10.0.0.1:{MASTER_PORT}"]
+        self.control_socket = f"unix:{self.dir}/master.sock"
+
+    def __enter__(self):
+        try:
+            self._build_network()
+            self.start_master()
+        except BaseException:
+            print(self.logs(), file=sys.stderr)
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+    @property
+    def every_node(self):
+        """The agents' nodes and the master's."""
+        return self.nodes + [self.master]
+
+    # The network
+
+    def _build_network(self):
+        self.dir.mkdir(exist_ok=True)
+        self.master = Node(self, "master", 1)
+        self.nodes = [Node(self, f"node{i}", 10 + i) for i in range(1, self.n_nodes + 1)]
+        self.switch = f"{self.prefix}switch"
+        ip(["netns add " + self.switch] + [f"netns add {n.netns}" for n in self.every_node])
+        ip(["link add br0 type bridge forward_delay 0", "link set br0 up"], self.switch)
+        for i, node in enumerate(self.every_node):
+            ip([f"link add port{i} type veth peer name eth0 netns {node.netns}",
+                f"link set port{i} master br0 up"], self.switch)
+            ip(["link set lo up", "link set eth0 up", f"addr add {node.address}/24 dev eth0",
+                f"addr add {node.address6}/64 dev eth0 nodad", "route add default via 10.0.0.254"],
+               node.netns)
+
+    # The master
+
+    def start_master(self):
+        self.master_process = self.master.spawn(
+            "mesos-master", ["/usr/bin/python3", MASTER, "--listen", f"10.0.0.1:{MASTER_PORT}",
+                             "--also", self.control_socket])
+
+        def answers():
+            if not self.master_process.running:
+                raise RuntimeError(self.master_process.output())
+            return os.path.exists(self.control_socket[len("unix:"):])
+        wait_until(answers, "the stand-in master answers")
+        for node in self.nodes:
+            self.control("agent", hostname=node.address, address6=node.address6, netns=node.netns)
+
+    def control(self, operation, **arg):
+        return call(self.control_socket, operation, arg)
+
+    def deploy(self, app, labels=None, instances=1, protocol="tcp", say=None, command=True, **more):
+        """Deploys an app of one port, of helloworld instances that say `say` (the app's id if
+        nothing), or of paper if command is False. Returns its tasks' ids."""
+        spec = {"id": app, "instances": instances,
+                "ports": [{"name": "http", "protocol": protocol, "labels": labels or {}}], **more}
+        if command:
+            # On all addresses, of both families; the agent's address is $HOST.
+            spec["cmd"] = hello_command("$HOST", ":$PORT0", say or app.strip("/").replace("/", "-"), protocol)
+        return self.control("app", **spec)["tasks"]
+
+    def scale(self, app, instances):
+        return self.control("scale", app=app, instances=instances)["tasks"]
+
+    def tasks(self, app=None):
+        return [t for t in self.control("tasks")["tasks"] if app in (None, t["app"])]
+
+    def kill_task(self, task):
+        """Kills a task's process, and returns when the master knows."""
+        self.control("kill", task=task)
+        wait_until(lambda: task not in [t["id"] for t in self.tasks()], f"the master knows that {task} is dead")
+
+    def backends(self, app):
+        """Where the app's tasks are: the set of "ADDRESS:PORT"."""
+        return {endpoint(t["address"], t["ports"][0]) for t in self.tasks(app)}
+
+    # vipd everywhere
+
+    def start_vipds(self, nodes=None, **options):
+        nodes = nodes or self.every_node
+        for node in nodes:
+            node.start_vipd(wait=False, **options)
+        for node in nodes:
+            wait_until(node._vipd_answers, f"vipd on {node.name} answers vipctl")
+
+    def wait_backends(self, vip, backends, nodes=None, timeout=PATIENCE):
+        """Waits until every node's kernel sends `vip` ("tcp 1.2.3.4:80") to just these backends: a set
+        of "ADDRESS:PORT", or a dict of them with weights. None: until it is gone."""
+        for node in nodes or self.every_node:
+            def agrees(node=node):
+                have = node.services().get(vip)
+                if have is not None and backends is not None and not isinstance(backends, dict):
+                    have = set(have)
+                assert have == backends, f"{vip} on {node.name} goes to {have}, should to {backends}"
+                return True
+            wait_until(agrees, f"{vip} has its backends on {node.name}", timeout)
+
+    def wait_in_step(self, nodes=None, timeout=PATIENCE):
+        """Waits until every vipd has applied what the master says now."""
+        for node in nodes or self.every_node:
+            polls = node.vipctl("status")["source"]["polls"]
+
+            def in_step(node=node, polls=polls):
+                status = node.vipctl("status")
+                # The poll after next began after now for certain.
+                return status["source"]["polls"] >= polls + 2 and status["kernel"]["in_sync"]
+            wait_until(in_step, f"vipd on {node.name} is in step with the master", timeout)
+
+    # The end
+
+    def close(self):
+        for process in reversed(self.processes):
+            with contextlib.suppress(ProcessLookupError, OSError):
+                os.killpg(process.pid, signal.SIGTERM if process.name == "mesos-master" else signal.SIGKILL)
+        for process in self.processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.popen.wait(5)
+        for node in self.every_node if self.nodes else []:
+            # Tasks of a master that was killed.
+            for pid in netns_pids(node.netns):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        existing = set(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else set()
+        names = [n.netns for n in self.nodes + ([self.master] if self.master else [])]
+        names.append(f"{self.prefix}switch")
+        ip([f"netns del {n}" for n in names if n in existing])
+        if self._own_dir:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    def logs(self, lines=40):
+        """The ends of all logs, to be shown with a failure."""
+        text = []
+        for log in sorted(self.dir.glob("*.log")):
+            tail = log.read_text(errors="replace").splitlines()[-lines:]
+            if tail:
+                text.append(f"--- {log.name}\n" + "\n".join(tail))
+        return "\n".join(text)
+
+
+def hello_command(host, listen, say, protocol="tcp"):
+    udp = " -udp" if protocol.lower() == "udp" else ""
+    return f"{HELLOWORLD} -listen {listen} -host {host} -say-string {shlex.quote(say)}{udp}"
+
+
+def ip(lines, netns=None):
+    """Runs many commands of iproute2 at once."""
+    if not lines:
+        return
+    command = ["ip"] + (["-n", netns] if netns else []) + ["-batch", "-"]
+    done = subprocess.run(command, input="\n".join(lines) + "\n", text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode:
+        raise Failure(f"ip -batch failed: {done.stdout}")
+
+
+def netns_pids(netns):
+    """Which processes are in a namespace."""
+    if not os.path.exists(f"/run/netns/{netns}"):
+        return []
+    done = subprocess.run(["ip", "netns", "pids", netns], text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL)
+    return [int(p) for p in done.stdout.split()]
