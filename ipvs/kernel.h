@@ -21,21 +21,50 @@ struct kernel_options {
 int kernel_open(const struct kernel_options *options, struct kernel **ret, const char **ret_what);
 struct kernel *kernel_free(struct kernel *k); /* takes NULL; returns NULL */
 
+/* The parts of a state that can be read by themselves. */
+enum kernel_part {
+	KERNEL_LINK = 1 << 0,         /* has_link */
+	KERNEL_SETS = 1 << 1,         /* has_sets, ports, addresses */
+	KERNEL_ROUTES = 1 << 2,       /* routes; none if there is no link */
+	KERNEL_SERVICES = 1 << 3,     /* services without their destinations */
+	KERNEL_DESTINATIONS = 1 << 4, /* the services' destinations; includes KERNEL_SERVICES */
+	KERNEL_ALL = (1 << 5) - 1,
+};
+
 /* Reads the whole state. A set or link that does not exist is no error (has_sets,
- * has_link). 0 or negative errno, *ret untouched. Blocks on netlink only. */
+ * has_link). 0 or negative errno, *ret untouched; -ENOTUNIQ: a link of that name exists
+ * and is not a dummy. Blocks on netlink only. What a dump says while others write may lack
+ * entries; whoever removes something because it was not seen must look twice. */
 int kernel_read(struct kernel *k, struct kernel_state **ret);
+/* The same, of some parts; the others are left empty. */
+int kernel_read_parts(struct kernel *k, unsigned int parts, struct kernel_state **ret);
+/* Reads the named services with destinations and connection counts, nothing else. Those
+ * that do not exist are absent from *ret. A few microseconds each: for audits in slices,
+ * drains, and the true state after a step failed. */
+int kernel_read_services(
+	struct kernel *k, const struct service_key *keys, size_t n_keys, struct kernel_state **ret);
 
 /* What became of one step that failed. */
 struct step_error {
 	size_t index; /* into the steps given */
-	int error;    /* negative errno: the kernel's answer */
+	int error;    /* negative errno: the kernel's answer; -ECANCELED: see kernel_apply() */
 };
 
-/* Applies the steps in order; runs of one kind of object go out in batches with one
- * acknowledgement each. A step that fails does not stop the others. Failures are written
- * to errors (at most n_errors of them), their true count to *ret_n_errors. 0 if all steps
- * were delivered and answered, else a negative errno: how far they got is then unknown,
- * and the caller reads the state anew. */
+/*
+ * Applies the steps in order; runs of one kind of object go out in batches with one
+ * acknowledgement each. A step that fails does not stop the others, with one exception:
+ * after a failed step about a VIP address, later steps about the same address are
+ * withheld and reported -ECANCELED, as far as they have not been sent with it already. So
+ * a route that could not be removed keeps its services, and a service that could not be
+ * added gets no route. Destinations are apart: none is ever withheld, and none that is
+ * refused withholds anything; nor does a route that could not be added.
+ *
+ * Failures are written to errors, at most n_errors of them, sorted by index, and their
+ * true count to *ret_n_errors. 0 if all steps were delivered and answered, else a negative
+ * errno: how far they got is then unknown. In both cases of failure the caller reads the
+ * true state and plans anew before it goes on: the rest of an old plan assumes the part
+ * that failed.
+ */
 int kernel_apply(struct kernel *k, const struct step *steps, size_t n_steps,
 	struct step_error *errors, size_t n_errors, size_t *ret_n_errors);
 

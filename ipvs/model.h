@@ -56,10 +56,12 @@ const char *service_key_format(const struct service_key *key, char buf[static SE
  * Order: address, port. */
 struct destination {
 	struct ip_addr address;
-	uint16_t port;     /* host order */
-	uint32_t weight;   /* 0: keeps what it has, gets nothing new */
-	uint32_t forward;  /* IP_VS_CONN_F_FWD_MASK bits; 0 is masquerade. Read only. */
-	uint32_t n_active; /* connections, as the kernel last told; 0 in wanted states */
+	uint16_t port;            /* host order */
+	uint32_t weight;          /* 0: keeps what it has, gets nothing new */
+	uint32_t upper_threshold; /* connections at which IPVS stops giving new ones; 0: never */
+	uint32_t lower_threshold; /* and below which it begins again; 0 in wanted states */
+	uint32_t forward;         /* IP_VS_CONN_F_FWD_MASK bits; 0 is masquerade. Read only. */
+	uint32_t n_active;        /* connections, as the kernel last told; 0 in wanted states */
 	uint32_t n_inactive;
 };
 

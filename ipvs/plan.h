@@ -52,7 +52,7 @@ struct step {
 				struct {
 					char scheduler[SCHEDULER_MAX];
 					uint32_t flags, timeout, netmask;
-				} service; /* SERVICE_ADD, SERVICE_EDIT */
+				} service;                      /* SERVICE_ADD, SERVICE_EDIT */
 				struct destination destination; /* DESTINATION_* */
 			};
 		};
@@ -64,6 +64,9 @@ struct step {
 #define STEP_STRLEN 192
 /* "destination add tcp 1.2.3.4:80 -> 10.0.0.5:31000 weight 1"; returns buf. */
 const char *step_format(const struct step *step, char buf[static STEP_STRLEN]);
+
+/* The VIP address that a step is about; NULL for those of the frame (link, sets). */
+const struct ip_addr *step_address(const struct step *step);
 
 struct plan {
 	size_t n_steps, steps_allocated;
@@ -91,6 +94,7 @@ bool kernel_state_owns(const struct kernel_state *have, const struct service *sv
 int plan_make(struct plan *p, const struct kernel_state *have, const struct kernel_state *want,
 	const struct plan_options *options);
 
-/* Changes `s` as the kernel changes when `step` succeeds. 0; -ENOMEM; -EEXIST, -ENOENT (as
- * the kernel would answer). */
+/* Changes `s` as the kernel changes when `step` succeeds. 0; -ENOMEM; or what the kernel
+ * answers: -EEXIST, -ENOENT (destination, set), -ESRCH (service), -ENODEV (link). Entries
+ * and routes that are as wanted already are no error. */
 int kernel_state_apply(struct kernel_state *s, const struct step *step);

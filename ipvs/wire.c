@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Builders on one preallocated libnl message: an allocation per command (libnl zeroes a
+ * page for each) would cost as much as the rest of building it.
+ *
+ * Source of the attributes' types: ip_vs_svc_policy and ip_vs_dest_policy in Linux'
+ * net/netfilter/ipvs/ip_vs_ctl.c.
+ */
+#include "wire.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/ip_vs.h>
+#include <netlink/attr.h>
+#include <netlink/genl/genl.h>
+#include <netlink/msg.h>
+#include <string.h>
+
+/* Above the largest command (about 170 bytes). */
+#define WIRE_MESSAGE_SIZE 512
+
+int wire_init(struct wire *w, int family)
+{
+	w->family = family;
+	w->message = nlmsg_alloc_size(WIRE_MESSAGE_SIZE);
+	return w->message ? 0 : -ENOMEM;
+}
+
+void wire_done(struct wire *w)
+{
+	nlmsg_free(w->message);
+	w->message = NULL;
+}
+
+static struct nl_msg *begin(struct wire *w, uint8_t command, int flags)
+{
+	nlmsg_hdr(w->message)->nlmsg_len = NLMSG_HDRLEN;
+	genlmsg_put(w->message, 0, 0, w->family, 0, flags, command, IPVS_GENL_VERSION);
+	/* libnl adds it where no port is given: not ours to ask for */
+	nlmsg_hdr(w->message)->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags);
+	return w->message;
+}
+
+/* The kernel wants 16 bytes for either family. */
+static void put_address(struct nl_msg *m, int attribute, const struct ip_addr *address)
+{
+	nla_put(m, attribute, sizeof(address->bytes), address->bytes);
+}
+
+static void put_key(struct nl_msg *m, const struct service_key *key)
+{
+	nla_put_u16(m, IPVS_SVC_ATTR_AF, key->address.family);
+	nla_put_u16(m, IPVS_SVC_ATTR_PROTOCOL, key->protocol);
+	put_address(m, IPVS_SVC_ATTR_ADDR, &key->address);
+	nla_put_u16(m, IPVS_SVC_ATTR_PORT, htons(key->port));
+}
+
+static void put_service(struct nl_msg *m, const struct step *step)
+{
+	const struct ip_vs_flags flags = {.flags = step->service.flags, .mask = UINT32_MAX};
+
+	nla_put_string(m, IPVS_SVC_ATTR_SCHED_NAME, step->service.scheduler);
+	nla_put(m, IPVS_SVC_ATTR_FLAGS, sizeof(flags), &flags);
+	nla_put_u32(m, IPVS_SVC_ATTR_TIMEOUT, step->service.timeout);
+	nla_put_u32(m, IPVS_SVC_ATTR_NETMASK, step->service.netmask);
+}
+
+static void put_destination_key(struct nl_msg *m, const struct destination *dest)
+{
+	put_address(m, IPVS_DEST_ATTR_ADDR, &dest->address);
+	nla_put_u16(m, IPVS_DEST_ATTR_PORT, htons(dest->port));
+	nla_put_u16(m, IPVS_DEST_ATTR_ADDR_FAMILY, dest->address.family);
+}
+
+static void put_destination(struct nl_msg *m, const struct destination *dest)
+{
+	nla_put_u32(m, IPVS_DEST_ATTR_FWD_METHOD, dest->forward & IP_VS_CONN_F_FWD_MASK);
+	nla_put_u32(m, IPVS_DEST_ATTR_WEIGHT, dest->weight);
+	nla_put_u32(m, IPVS_DEST_ATTR_U_THRESH, dest->upper_threshold);
+	nla_put_u32(m, IPVS_DEST_ATTR_L_THRESH, dest->lower_threshold);
+}
+
+static const struct nlmsghdr *service_message(
+	struct wire *w, uint8_t command, const struct step *step)
+{
+	struct nl_msg *m = begin(w, command, 0);
+	struct nlattr *nest = nla_nest_start(m, IPVS_CMD_ATTR_SERVICE);
+
+	put_key(m, &step->key);
+	if (command != IPVS_CMD_DEL_SERVICE)
+		put_service(m, step);
+	nla_nest_end(m, nest);
+	return nlmsg_hdr(m);
+}
+
+static const struct nlmsghdr *destination_message(
+	struct wire *w, uint8_t command, const struct step *step)
+{
+	struct nl_msg *m = begin(w, command, 0);
+	struct nlattr *nest = nla_nest_start(m, IPVS_CMD_ATTR_SERVICE);
+
+	put_key(m, &step->key);
+	nla_nest_end(m, nest);
+	nest = nla_nest_start(m, IPVS_CMD_ATTR_DEST);
+	put_destination_key(m, &step->destination);
+	if (command != IPVS_CMD_DEL_DEST)
+		put_destination(m, &step->destination);
+	nla_nest_end(m, nest);
+	return nlmsg_hdr(m);
+}
+
+const struct nlmsghdr *wire_step(struct wire *w, const struct step *step)
+{
+	switch (step->kind) {
+	case STEP_SERVICE_ADD:
+		return service_message(w, IPVS_CMD_NEW_SERVICE, step);
+	case STEP_SERVICE_EDIT:
+		return service_message(w, IPVS_CMD_SET_SERVICE, step);
+	case STEP_SERVICE_DEL:
+		return service_message(w, IPVS_CMD_DEL_SERVICE, step);
+	case STEP_DESTINATION_ADD:
+		return destination_message(w, IPVS_CMD_NEW_DEST, step);
+	case STEP_DESTINATION_EDIT:
+		return destination_message(w, IPVS_CMD_SET_DEST, step);
+	case STEP_DESTINATION_DEL:
+		return destination_message(w, IPVS_CMD_DEL_DEST, step);
+	case STEP_LINK_ADD:
+	case STEP_SETS_ADD:
+	case STEP_ROUTE_ADD:
+	case STEP_ROUTE_DEL:
+	case STEP_PORT_ADD:
+	case STEP_PORT_DEL:
+	case STEP_ADDRESS_ADD:
+	case STEP_ADDRESS_DEL:
+		break;
+	}
+	return NULL;
+}
+
+const struct nlmsghdr *wire_get_services(struct wire *w)
+{
+	return nlmsg_hdr(begin(w, IPVS_CMD_GET_SERVICE, NLM_F_DUMP));
+}
+
+static const struct nlmsghdr *get_by_key(
+	struct wire *w, uint8_t command, int flags, const struct service_key *key)
+{
+	struct nl_msg *m = begin(w, command, flags);
+	struct nlattr *nest = nla_nest_start(m, IPVS_CMD_ATTR_SERVICE);
+
+	put_key(m, key);
+	nla_nest_end(m, nest);
+	return nlmsg_hdr(m);
+}
+
+const struct nlmsghdr *wire_get_service(struct wire *w, const struct service_key *key)
+{
+	return get_by_key(w, IPVS_CMD_GET_SERVICE, NLM_F_ACK, key);
+}
+
+const struct nlmsghdr *wire_get_destinations(struct wire *w, const struct service_key *key)
+{
+	return get_by_key(w, IPVS_CMD_GET_DEST, NLM_F_DUMP, key);
+}
+
+static int parse_address(const struct nlattr *attribute, uint16_t family, struct ip_addr *ret)
+{
+	size_t length = ip_addr_len((uint8_t)family);
+
+	if (!attribute || !length || family > UINT8_MAX || (size_t)nla_len(attribute) < length)
+		return -EBADMSG;
+	*ret = (struct ip_addr){.family = (uint8_t)family};
+	memcpy(ret->bytes, nla_data(attribute), length);
+	return 0;
+}
+
+/* Opens the message and the nest that all else is in. */
+static int parse_nest(const struct nlmsghdr *message, int nest, struct nlattr **attributes, int max,
+	const struct nla_policy *policy)
+{
+	struct nlattr *outer[IPVS_CMD_ATTR_MAX + 1];
+	struct nlmsghdr *h = (struct nlmsghdr *)message; /* libnl knows no const here */
+
+	if (h->nlmsg_len < NLMSG_LENGTH(GENL_HDRLEN) ||
+		genlmsg_parse(h, 0, outer, IPVS_CMD_ATTR_MAX, NULL) < 0 || !outer[nest] ||
+		nla_parse_nested(attributes, max, outer[nest], policy) < 0)
+		return -EBADMSG;
+	return 0;
+}
+
+static const struct nla_policy service_policy[IPVS_SVC_ATTR_MAX + 1] = {
+	[IPVS_SVC_ATTR_AF] = {.type = NLA_U16},
+	[IPVS_SVC_ATTR_PROTOCOL] = {.type = NLA_U16},
+	[IPVS_SVC_ATTR_PORT] = {.type = NLA_U16},
+	[IPVS_SVC_ATTR_SCHED_NAME] = {.type = NLA_STRING},
+	[IPVS_SVC_ATTR_FLAGS] = {.minlen = sizeof(struct ip_vs_flags)},
+	[IPVS_SVC_ATTR_TIMEOUT] = {.type = NLA_U32},
+	[IPVS_SVC_ATTR_NETMASK] = {.type = NLA_U32},
+};
+
+static int parse_service_key(struct nlattr *const *a, struct service_key *ret)
+{
+	uint16_t protocol;
+
+	if (!a[IPVS_SVC_ATTR_AF])
+		return -EBADMSG;
+	if (!a[IPVS_SVC_ATTR_PROTOCOL] || a[IPVS_SVC_ATTR_FWMARK])
+		return WIRE_E_OTHER;
+	protocol = nla_get_u16(a[IPVS_SVC_ATTR_PROTOCOL]);
+	if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP)
+		return WIRE_E_OTHER;
+	if (!a[IPVS_SVC_ATTR_PORT])
+		return -EBADMSG;
+	ret->protocol = (uint8_t)protocol;
+	ret->port = ntohs(nla_get_u16(a[IPVS_SVC_ATTR_PORT]));
+	return parse_address(
+		a[IPVS_SVC_ATTR_ADDR], nla_get_u16(a[IPVS_SVC_ATTR_AF]), &ret->address);
+}
+
+int wire_parse_service(const struct nlmsghdr *message, struct service *ret)
+{
+	struct nlattr *a[IPVS_SVC_ATTR_MAX + 1];
+	struct service_key key = {};
+	struct ip_vs_flags flags;
+	int r;
+
+	r = parse_nest(message, IPVS_CMD_ATTR_SERVICE, a, IPVS_SVC_ATTR_MAX, service_policy);
+	if (!r)
+		r = parse_service_key(a, &key);
+	if (r)
+		return r;
+	if (!a[IPVS_SVC_ATTR_SCHED_NAME] || !a[IPVS_SVC_ATTR_FLAGS] || !a[IPVS_SVC_ATTR_TIMEOUT] ||
+		!a[IPVS_SVC_ATTR_NETMASK])
+		return -EBADMSG;
+	ret->key = key;
+	memset(ret->scheduler, 0, sizeof(ret->scheduler));
+	nla_strlcpy(ret->scheduler, a[IPVS_SVC_ATTR_SCHED_NAME], sizeof(ret->scheduler));
+	memcpy(&flags, nla_data(a[IPVS_SVC_ATTR_FLAGS]), sizeof(flags));
+	ret->flags = flags.flags & ~(uint32_t)IP_VS_SVC_F_HASHED;
+	ret->timeout = nla_get_u32(a[IPVS_SVC_ATTR_TIMEOUT]);
+	ret->netmask = nla_get_u32(a[IPVS_SVC_ATTR_NETMASK]);
+	return 0;
+}
+
+static const struct nla_policy destination_policy[IPVS_DEST_ATTR_MAX + 1] = {
+	[IPVS_DEST_ATTR_PORT] = {.type = NLA_U16},
+	[IPVS_DEST_ATTR_FWD_METHOD] = {.type = NLA_U32},
+	[IPVS_DEST_ATTR_WEIGHT] = {.type = NLA_U32},
+	[IPVS_DEST_ATTR_U_THRESH] = {.type = NLA_U32},
+	[IPVS_DEST_ATTR_L_THRESH] = {.type = NLA_U32},
+	[IPVS_DEST_ATTR_ACTIVE_CONNS] = {.type = NLA_U32},
+	[IPVS_DEST_ATTR_INACT_CONNS] = {.type = NLA_U32},
+	[IPVS_DEST_ATTR_ADDR_FAMILY] = {.type = NLA_U16},
+};
+
+static uint32_t optional_u32(const struct nlattr *attribute)
+{
+	return attribute ? nla_get_u32(attribute) : 0;
+}
+
+int wire_parse_destination(const struct nlmsghdr *message, uint8_t family, struct destination *ret)
+{
+	struct nlattr *a[IPVS_DEST_ATTR_MAX + 1];
+	struct destination dest = {};
+	uint16_t own = family;
+
+	if (parse_nest(message, IPVS_CMD_ATTR_DEST, a, IPVS_DEST_ATTR_MAX, destination_policy) <
+			0 ||
+		!a[IPVS_DEST_ATTR_PORT] || !a[IPVS_DEST_ATTR_FWD_METHOD] ||
+		!a[IPVS_DEST_ATTR_WEIGHT])
+		return -EBADMSG;
+	if (a[IPVS_DEST_ATTR_ADDR_FAMILY])
+		own = nla_get_u16(a[IPVS_DEST_ATTR_ADDR_FAMILY]);
+	if (parse_address(a[IPVS_DEST_ATTR_ADDR], own, &dest.address) < 0)
+		return -EBADMSG;
+	dest.port = ntohs(nla_get_u16(a[IPVS_DEST_ATTR_PORT]));
+	dest.forward = nla_get_u32(a[IPVS_DEST_ATTR_FWD_METHOD]) & IP_VS_CONN_F_FWD_MASK;
+	dest.weight = nla_get_u32(a[IPVS_DEST_ATTR_WEIGHT]);
+	dest.upper_threshold = optional_u32(a[IPVS_DEST_ATTR_U_THRESH]);
+	dest.lower_threshold = optional_u32(a[IPVS_DEST_ATTR_L_THRESH]);
+	dest.n_active = optional_u32(a[IPVS_DEST_ATTR_ACTIVE_CONNS]);
+	dest.n_inactive = optional_u32(a[IPVS_DEST_ATTR_INACT_CONNS]);
+	*ret = dest;
+	return 0;
+}
