@@ -34,7 +34,9 @@ static int judge(CURLcode code, long status, const struct answer *a, const char 
 
 	if (code == CURLE_COULDNT_CONNECT) {
 		if (!quiet)
-			fprintf(stderr, "vipctl: no vipd answers at %s (is it running? may you read the socket?)\n",
+			fprintf(stderr,
+				"vipctl: no vipd answers at %s (is it running? may you read the "
+				"socket?)\n",
 				socket);
 		return -ECONNREFUSED;
 	}
@@ -45,7 +47,8 @@ static int judge(CURLcode code, long status, const struct answer *a, const char 
 	if (status != 200) {
 		if (json_object_is_type(a->object, json_type_object))
 			json_object_object_get_ex(a->object, "error", &text);
-		fprintf(stderr, "vipctl: %s\n", text ? json_object_get_string(text) : "the daemon refused");
+		fprintf(stderr, "vipctl: %s\n",
+			text ? json_object_get_string(text) : "the daemon refused");
 		return -EREMOTEIO;
 	}
 	if (!a->object) {
@@ -55,7 +58,8 @@ static int judge(CURLcode code, long status, const struct answer *a, const char 
 	return 0;
 }
 
-static int ask(const char *socket, const char *method, const char *path, bool quiet, json_object **ret)
+static int ask(
+	const char *socket, const char *method, const char *path, bool quiet, json_object **ret)
 {
 	struct answer a = {.tokener = json_tokener_new()};
 	char url[256];

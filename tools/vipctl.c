@@ -17,18 +17,18 @@ static int run_version(const struct options *o, int argc, char **argv)
 
 static const struct command commands[] = {
 	{"status", "", "where the table comes from, how old it is, what the kernel holds",
-		"Exit status 1 if the source fails or the kernel is not in step with the table.\n", 0, 0,
-		false, run_status},
+		"Exit status 1 if the source fails or the kernel is not in step with the table.\n",
+		0, 0, false, run_status},
 	{"vips", "", "all VIPs with their addresses and what became of them here",
 		"Exit status 1 if any of them is not programmed.\n", 0, 0, false, run_vips},
 	{"vip", "NAME|ADDRESS[:PORT]", "one VIP with its backends",
 		"NAME may be short: redis.marathon.\n", 1, 1, false, run_vip},
 	{"diff", "", "the steps from what the kernel holds to the table",
-		"Nothing, and exit status 0, if they agree; else one step a line and status 1.\n", 0, 0,
-		false, run_diff},
+		"Nothing, and exit status 0, if they agree; else one step a line and status 1.\n",
+		0, 0, false, run_diff},
 	{"flush", "", "remove everything of vipd's from this kernel",
-		"A running vipd then programs nothing until it is restarted or reloaded.\n", 0, 0, false,
-		run_flush},
+		"A running vipd then programs nothing until it is restarted or reloaded.\n", 0, 0,
+		false, run_flush},
 	{"table", "--state=FILE", "offline: the VIP table of a Mesos document",
 		"  --state=FILE          the document; - is standard input\n"
 		"  --no-ipv6             leave IPv6 VIPs out\n"
@@ -43,7 +43,8 @@ static void usage(FILE *out)
 	fprintf(out, "Usage: vipctl [--socket=PATH] [--json] COMMAND [ARGUMENT]...\n"
 		     "Shows and explains the virtual addresses that vipd keeps on this node.\n\n");
 	for (size_t i = 0; i < N(commands); i++)
-		fprintf(out, "  %-8s %-20s %s\n", commands[i].name, commands[i].arguments, commands[i].summary);
+		fprintf(out, "  %-8s %-20s %s\n", commands[i].name, commands[i].arguments,
+			commands[i].summary);
 	fprintf(out, "\n  --json         machine-readable\n"
 		     "  --socket=PATH  the daemon's control socket [" DEFAULT_SOCKET "]\n"
 		     "  --help         this text; after a command: more about it\n");
@@ -51,8 +52,8 @@ static void usage(FILE *out)
 
 static int command_help(const struct command *c)
 {
-	printf("Usage: vipctl %s%s%s [--json]\n%s\n", c->name, *c->arguments ? " " : "", c->arguments,
-		c->summary);
+	printf("Usage: vipctl %s%s%s [--json]\n%s\n", c->name, *c->arguments ? " " : "",
+		c->arguments, c->summary);
 	if (c->help)
 		printf("\n%s", c->help);
 	return 0;
@@ -91,8 +92,7 @@ static bool is_help(const char *word)
 	return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
-static int run_command(
-	const struct command *c, const struct options *o, int argc, char **argv)
+static int run_command(const struct command *c, const struct options *o, int argc, char **argv)
 {
 	for (int i = 0; i < argc; i++) {
 		if (is_help(argv[i]))

@@ -49,8 +49,8 @@ static bool get_bool(json_object *o, const char *key)
 
 static void print_json(json_object *o)
 {
-	puts(json_object_to_json_string_ext(
-		o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE));
+	puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
+						       JSON_C_TO_STRING_NOSLASHESCAPE));
 }
 
 /* "0.4 s", "5 s", "3 min", "2.1 h", "4 d"; "never" for a negative time. */
@@ -79,7 +79,8 @@ static void show_source(json_object *source, json_object *table)
 {
 	char age[32], unchanged[32];
 
-	printf("Source    %s %s\n", get_text(source, "kind", "?"), get_text(source, "url", "(no answer yet)"));
+	printf("Source    %s %s\n", get_text(source, "kind", "?"),
+		get_text(source, "url", "(no answer yet)"));
 	if (get_bool(source, "ok"))
 		printf("          answered %s ago\n", time_text(get_seconds(source, "age"), age));
 	else
@@ -89,13 +90,16 @@ static void show_source(json_object *source, json_object *table)
 			get_seconds(source, "age") < 0 ? "" : " ago; the table stays as it is");
 	if (!get_bool(table, "known"))
 		return;
-	printf("Table     %" PRId64 " VIPs, %" PRId64 " backends of %" PRId64 " tasks; unchanged for %s\n",
+	printf("Table     %" PRId64 " VIPs, %" PRId64 " backends of %" PRId64
+	       " tasks; unchanged for %s\n",
 		get_int(table, "vips"), get_int(table, "backends"), get_int(table, "tasks"),
 		time_text(get_seconds(table, "unchanged_for"), unchanged));
 	if (get_int(table, "refused"))
-		printf("          %" PRId64 " VIPs refused (vipctl vips shows why)\n", get_int(table, "refused"));
+		printf("          %" PRId64 " VIPs refused (vipctl vips shows why)\n",
+			get_int(table, "refused"));
 	if (get_bool(table, "emptying_held"))
-		printf("          the last document was empty: waiting for the next to say the same\n");
+		printf("          the last document was empty: waiting for the next to say the "
+		       "same\n");
 }
 
 static void show_rejections(json_object *table)
@@ -110,8 +114,9 @@ static void show_rejections(json_object *table)
 		json_object *r = json_object_array_get_idx(list, i);
 		const char *key = get_text(r, "key", "");
 
-		printf("          task %s%s%s%s%s: %s\n", get_text(r, "task", "?"), *key ? ", " : "", key,
-			*key ? " = " : "", get_text(r, "value", ""), get_text(r, "detail", "?"));
+		printf("          task %s%s%s%s%s: %s\n", get_text(r, "task", "?"),
+			*key ? ", " : "", key, *key ? " = " : "", get_text(r, "value", ""),
+			get_text(r, "detail", "?"));
 	}
 	if (n > shown)
 		printf("          ... and more: vipctl status --json\n");
@@ -119,13 +124,14 @@ static void show_rejections(json_object *table)
 
 static void show_kernel(json_object *kernel)
 {
-	const char *verdict = get_bool(kernel, "paused")	 ? "PAUSED by flush"
-			      : get_bool(kernel, "in_sync")	 ? "in step with the table"
+	const char *verdict = get_bool(kernel, "paused")         ? "PAUSED by flush"
+			      : get_bool(kernel, "in_sync")      ? "in step with the table"
 			      : get_int(kernel, "pending_steps") ? "being changed"
 								 : "NOT in step with the table";
 
-	printf("Kernel    %s: %" PRId64 " services, %" PRId64 " destinations, %" PRId64 " routes\n", verdict,
-		get_int(kernel, "services"), get_int(kernel, "destinations"), get_int(kernel, "routes"));
+	printf("Kernel    %s: %" PRId64 " services, %" PRId64 " destinations, %" PRId64 " routes\n",
+		verdict, get_int(kernel, "services"), get_int(kernel, "destinations"),
+		get_int(kernel, "routes"));
 	if (get_int(kernel, "failing_steps"))
 		printf("          %" PRId64 " steps fail (see vipd's log, vipctl diff)\n",
 			get_int(kernel, "failing_steps"));
@@ -135,8 +141,23 @@ static void show_kernel(json_object *kernel)
 	if (get_int(kernel, "foreign_services"))
 		printf("          %" PRId64 " services of others, left alone\n",
 			get_int(kernel, "foreign_services"));
+	if (get_int(kernel, "draining"))
+		printf("          %" PRId64 " destinations draining\n",
+			get_int(kernel, "draining"));
 	printf("          %" PRId64 " commands, %" PRId64 " failed, %" PRId64 " repairs\n",
-		get_int(kernel, "steps"), get_int(kernel, "failed_steps"), get_int(kernel, "repairs"));
+		get_int(kernel, "steps"), get_int(kernel, "failed_steps"),
+		get_int(kernel, "repairs"));
+}
+
+static void show_firewall(json_object *firewall)
+{
+	if (!get_bool(firewall, "wanted"))
+		printf("Rules     off (rules = no)\n");
+	else if (get_bool(firewall, "ok"))
+		printf("Rules     in place\n");
+	else
+		printf("Rules     NOT in place: %s\n",
+			get_text(firewall, "error", "not seen to yet"));
 }
 
 /* 0: source answers and kernel in step; 1: not. */
@@ -149,11 +170,12 @@ static int show_status(json_object *status)
 
 	printf("vipd      %s, pid %" PRId64 ", up %s\n", get_text(status, "version", "?"),
 		get_int(status, "pid"), time_text(get_seconds(status, "uptime"), uptime));
-	printf("Node      %s%s%s on %s\n", get_text(node, "address", "no IPv4 address"), a6 ? ", " : "",
-		a6 ? a6 : "", get_text(node, "device", "?"));
+	printf("Node      %s%s%s on %s\n", get_text(node, "address", "no IPv4 address"),
+		a6 ? ", " : "", a6 ? a6 : "", get_text(node, "device", "?"));
 	show_source(source, table);
 	show_rejections(table);
 	show_kernel(kernel);
+	show_firewall(get(status, "firewall"));
 	return get_bool(source, "ok") && get_bool(kernel, "in_sync") ? 0 : 1;
 }
 
@@ -199,7 +221,8 @@ static int show_vips(json_object *vips)
 			columns_add(c, "%zu", n);
 		else
 			columns_add(c, "%zu of %zu", up, n);
-		columns_add(c, "%s%s%s", get_text(v, "state", "?"), reason ? ": " : "", reason ? reason : "");
+		columns_add(c, "%s%s%s", get_text(v, "state", "?"), reason ? ": " : "",
+			reason ? reason : "");
 		if (strcmp(get_text(v, "state", ""), "programmed") != 0)
 			status = 1;
 	}
@@ -209,7 +232,8 @@ static int show_vips(json_object *vips)
 
 static void show_backends(json_object *backends)
 {
-	static const char *const headings[] = {"BACKEND", "WEIGHT", "AGENT", "FRAMEWORK", "TASK", "KERNEL"};
+	static const char *const headings[] = {
+		"BACKEND", "WEIGHT", "AGENT", "FRAMEWORK", "TASK", "KERNEL"};
 	struct columns *c = columns_new(6, headings);
 
 	for (size_t i = 0; i < json_object_array_length(backends); i++) {
@@ -223,8 +247,9 @@ static void show_backends(json_object *backends)
 		if (!get_bool(b, "in_kernel"))
 			columns_add(c, "absent");
 		else if (get_bool(b, "local"))
-			columns_add(c, "weight %" PRId64 " as %s:%" PRId64, get_int(b, "kernel_weight"),
-				get_text(b, "kernel_address", "?"), get_int(b, "kernel_port"));
+			columns_add(c, "weight %" PRId64 " as %s:%" PRId64,
+				get_int(b, "kernel_weight"), get_text(b, "kernel_address", "?"),
+				get_int(b, "kernel_port"));
 		else
 			columns_add(c, "weight %" PRId64, get_int(b, "kernel_weight"));
 	}
@@ -238,7 +263,8 @@ static int show_vip(json_object *vip)
 	printf("%s\n", get_text(vip, "vip", "?"));
 	printf("  address  %s %s, port %" PRId64 "\n", get_text(vip, "protocol", "?"),
 		get_text(vip, "address", "?"), get_int(vip, "port"));
-	printf("  state    %s%s%s\n", get_text(vip, "state", "?"), reason ? ": " : "", reason ? reason : "");
+	printf("  state    %s%s%s\n", get_text(vip, "state", "?"), reason ? ": " : "",
+		reason ? reason : "");
 	show_backends(get(vip, "backends"));
 	return strcmp(get_text(vip, "state", ""), "programmed") != 0;
 }
@@ -272,8 +298,8 @@ static bool names_vip(json_object *vip, const char *text)
 /* --- the commands ---------------------------------------------------------- */
 
 /* Asks, shows with `show` or as JSON, and gives the exit status. `show` judges in both forms. */
-static int ask_and_show(
-	const struct options *o, const char *path, int (*show)(json_object *), int (*judge)(json_object *))
+static int ask_and_show(const struct options *o, const char *path, int (*show)(json_object *),
+	int (*judge)(json_object *))
 {
 	json_object *answer;
 	int status;
@@ -303,7 +329,8 @@ int run_status(const struct options *o, int argc, char **argv)
 static int judge_vips(json_object *vips)
 {
 	for (size_t i = 0; i < json_object_array_length(vips); i++)
-		if (strcmp(get_text(json_object_array_get_idx(vips, i), "state", ""), "programmed") != 0)
+		if (strcmp(get_text(json_object_array_get_idx(vips, i), "state", ""),
+			    "programmed") != 0)
 			return 1;
 	return 0;
 }
@@ -389,7 +416,8 @@ int run_flush(const struct options *o, int argc, char **argv)
 	if (o->json)
 		print_json(answer);
 	else
-		puts("Everything of vipd's is gone from the kernel. vipd programs nothing until it is\n"
+		puts("Everything of vipd's is gone from the kernel. vipd programs nothing until it "
+		     "is\n"
 		     "restarted or reloaded.");
 	json_object_put(answer);
 	return 0;

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+/*
+ * Configuration: an INI file with one section, [vipd], whose every key is also a command-line
+ * option (`poll_interval = 5s` is `--poll-interval=5s`). The command line wins. One table
+ * in config.c holds every key with its type, default and help.
+ */
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "agent/source/vip_table.h"
+#include "agent/util.h"
+
+enum source_kind {
+	SOURCE_MESOS, /* poll the masters */
+	SOURCE_FILE,  /* watch a file of the same shapes */
+};
+
+struct config {
+	/* where the tasks come from */
+	char *source;    /* as given: "mesos" or "file:PATH" */
+	char **masters;  /* base URLs, without a trailing slash; NULL-terminated */
+	char *mesos_api; /* "state" or "v1" */
+	nsec_t poll_interval;
+	nsec_t connect_timeout;
+	nsec_t request_timeout;
+	uint64_t max_document; /* bytes, decompressed */
+	/* this node */
+	char *device;
+	struct ip_addr node_address, node_address6; /* AF_UNSPEC: found by itself */
+	bool ipv6;
+	struct address_range named_range, named_range6;
+	nsec_t drain_timeout; /* 0: no draining */
+	/* the kernel around IPVS */
+	bool rules, masquerade, sysctls;
+	uint64_t masquerade_mark;
+	/* files */
+	char *socket;
+	char *state_dir;
+	/* the rest */
+	int log_level;
+
+	enum source_kind source_kind; /* derived from `source` */
+	const char *source_path;      /* SOURCE_FILE */
+};
+
+#define CONFIG_DEFAULT_PATH "/etc/vipd/vipd.conf"
+
+struct config *config_new(void);              /* all defaults */
+struct config *config_free(struct config *c); /* takes NULL; returns NULL */
+
+/* Reads a file into c. Every problem is written to `errors` as "FILE:LINE: what". 0; -EINVAL
+ * if there was any; -ENOENT or another errno if the file cannot be read (also told). */
+int config_read_file(struct config *c, const char *path, FILE *errors);
+/* Sets one key as from the command line. 0 or -EINVAL, with "--KEY: what" on `errors`. */
+int config_set(struct config *c, const char *key, const char *value, FILE *errors);
+/* True if `key` (with - or _) is a key. */
+bool config_has(const char *key);
+/* Checks what only the whole can tell (a source must be given ...). 0 or -EINVAL. */
+int config_check(struct config *c, FILE *errors);
+/* Tells on `out` the keys whose values differ but take effect only after a restart ("cannot be
+ * reloaded"), and returns their number. Reloadable keys are moved from `fresh` to `c`. */
+int config_reload(struct config *c, struct config *fresh, FILE *out);
+/* Prints the options for --help: one line each with default. */
+void config_help(FILE *out);
+/* Prints the configuration in force, in the file's own form. */
+void config_print(const struct config *c, FILE *out);

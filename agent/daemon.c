@@ -1,0 +1,565 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How a label becomes a destination: on_document() makes the VIP table of a document and
+ * decides whether it is to be believed; update_desired() makes the desired state of this
+ * node, and hands it to the reconcile. A failed poll comes to on_failure() and changes nothing.
+ */
+#include "agent/daemon.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-id128.h>
+
+#include "agent/log.h"
+#include "agent/sysctl.h"
+#include "agent/views.h"
+
+/* What others change in the kernel is found within this. */
+#define AUDIT_INTERVAL (15 * NSEC_PER_SEC)
+/* How often the connections of draining destinations are counted. */
+#define DRAIN_TICK NSEC_PER_SEC
+/* A table of at least this many backends is large: one document alone does not empty it. */
+#define LARGE_TABLE 10
+/* Changed VIPs of one document that are logged by name; the rest is summed up. */
+#define CHANGES_LOGGED 20
+
+static size_t count_backends(const struct vip_table *t)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; t && i < t->n_vips; i++)
+		n += t->vips[i].n_backends;
+	return n;
+}
+
+/* --- logging a change ------------------------------------------------------ */
+
+struct change_log {
+	size_t n_added, n_removed, n_changed;
+};
+
+static void log_vip(struct change_log *log, const struct vip *vip, const char *what)
+{
+	char key[SERVICE_KEY_STRLEN];
+
+	if (log->n_added + log->n_removed + log->n_changed > CHANGES_LOGGED)
+		return;
+	log_info("table: %s %s%s%s%s: %zu backends", what, service_key_format(&vip->key, key),
+		vip->name ? " (" : "", str_or(vip->name, ""), vip->name ? ")" : "",
+		vip->n_backends);
+}
+
+static bool same_backends(const struct vip *a, const struct vip *b)
+{
+	if (a->n_backends != b->n_backends)
+		return false;
+	for (size_t i = 0; i < a->n_backends; i++)
+		if (ip_addr_cmp(&a->backends[i].address, &b->backends[i].address) ||
+			a->backends[i].port != b->backends[i].port ||
+			a->backends[i].weight != b->backends[i].weight)
+			return false;
+	return true;
+}
+
+/* Both tables are sorted by key: one merge tells what came, went and changed. */
+static void log_table_change(const struct vip_table *old, const struct vip_table *new)
+{
+	struct change_log log = {0};
+	size_t i = 0, k = 0, n_old = old ? old->n_vips : 0;
+
+	while (i < n_old || k < new->n_vips) {
+		int c = i == n_old         ? 1
+			: k == new->n_vips ? -1
+					   : service_key_cmp(&old->vips[i].key, &new->vips[k].key);
+
+		if (c < 0) {
+			log.n_removed++;
+			log_vip(&log, &old->vips[i++], "removed");
+		} else if (c > 0) {
+			log.n_added++;
+			log_vip(&log, &new->vips[k++], "added");
+		} else if (!same_backends(&old->vips[i++], &new->vips[k])) {
+			log.n_changed++;
+			log_vip(&log, &new->vips[k++], "changed");
+		} else {
+			k++;
+		}
+	}
+	log_notice("table: %zu VIPs, %zu backends (%zu VIPs added, %zu removed, %zu changed)",
+		new->n_vips, count_backends(new), log.n_added, log.n_removed, log.n_changed);
+}
+
+/* --- from a document to the kernel ----------------------------------------- */
+
+/* An address of the first master, toward which this node's own address is chosen. */
+static struct ip_addr toward_master(const struct config *c)
+{
+	struct ip_addr a = {0};
+	AUTO_FREE char *host = NULL;
+	const char *url = c->masters ? c->masters[0] : NULL;
+	size_t n;
+
+	if (!url)
+		return a;
+	url = strstr(url, "://") + 3;
+	if (*url == '[')
+		host = xstrndup(url + 1, strcspn(url + 1, "]"));
+	else
+		host = xstrndup(url, strcspn(url, ":/"));
+	n = strlen(host);
+	if (n == 0 || ip_addr_parse(host, &a) < 0)
+		return (struct ip_addr){0};
+	return a;
+}
+
+static int update_node(struct daemon *d)
+{
+	struct ip_addr toward = toward_master(d->config);
+	char a4[IP_ADDR_STRLEN], a6[IP_ADDR_STRLEN];
+	struct ip_addr old4 = d->node.address, old6 = d->node.address6;
+	int r = node_update(&d->node, &d->config->node_address, &d->config->node_address6, &toward);
+
+	if (r < 0)
+		log_error("this node's addresses: %s", strerror(-r));
+	else if (ip_addr_cmp(&old4, &d->node.address) || ip_addr_cmp(&old6, &d->node.address6))
+		log_notice("this node is %s, %s",
+			d->node.address.family ? ip_addr_format(&d->node.address, a4)
+					       : "without IPv4",
+			d->node.address6.family ? ip_addr_format(&d->node.address6, a6)
+						: "without IPv6");
+	return r;
+}
+
+static void log_refused(const struct desired *d, size_t n_before)
+{
+	char key[SERVICE_KEY_STRLEN];
+
+	if (d->n_refused > n_before)
+		log_warning("table: %zu VIPs refused: %s %s%s", d->n_refused,
+			service_key_format(&d->refused[0].vip->key, key),
+			refusal_text(d->refused[0].reason), d->n_refused > 1 ? ", ..." : "");
+}
+
+static char *drains_path(const struct daemon *d)
+{
+	return xasprintf("%s/drains", d->config->state_dir);
+}
+
+/* A drain was begun or is over: its deadline is to survive a restart, and its connections are to
+ * be counted. */
+static void drains_changed(struct daemon *d)
+{
+	AUTO_FREE char *path = drains_path(d);
+	int r = drains_save(d->drains, path);
+
+	if (r < 0)
+		log_warning(
+			"%s: %s; a restart will start the drains' clocks anew", path, strerror(-r));
+	if (drains_count(d->drains) == 0) {
+		sd_event_source_set_enabled(d->drain_tick, SD_EVENT_OFF);
+		return;
+	}
+	sd_event_source_set_time_relative(d->drain_tick, DRAIN_TICK / NSEC_PER_USEC);
+	sd_event_source_set_enabled(d->drain_tick, SD_EVENT_ONESHOT);
+}
+
+/* Table, node or drains changed: the kernel is to follow. */
+static void update_desired(struct daemon *d, nsec_t since)
+{
+	size_t n_refused = d->desired ? d->desired->n_refused : 0;
+	struct desired_input in = {
+		.table = d->table,
+		.node = &d->node,
+		.have = reconcile_have(d->reconcile),
+		.drains = d->drains,
+		.now = now_ns(),
+		.drain_timeout = d->config->drain_timeout,
+	};
+
+	if (!d->table || d->paused || !d->surrounded)
+		return;
+	desired_free(d->desired);
+	d->desired = desired_new(&in);
+	log_refused(d->desired, n_refused);
+	if (d->desired->drains_changed)
+		drains_changed(d);
+	reconcile_want(d->reconcile, STEAL(d->desired->want), since);
+}
+
+static int on_drain_tick(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct daemon *d = userdata;
+	size_t n = drains_count(d->drains), n_keys = 0;
+	AUTO_FREE struct service_key *keys = xcalloc(n, sizeof(*keys));
+	int r;
+
+	for (size_t i = 0; i < n; i++) { /* sorted by service */
+		const struct service_key *key = &drains_get(d->drains, i)->service;
+
+		if (n_keys == 0 || service_key_cmp(key, &keys[n_keys - 1]) != 0)
+			keys[n_keys++] = *key;
+	}
+	r = reconcile_observe(d->reconcile, keys, n_keys);
+	if (r >= 0 && drains_observe(d->drains, reconcile_have(d->reconcile), now_ns()))
+		update_desired(d, now_ns());
+	if (drains_count(d->drains) > 0) {
+		sd_event_source_set_time_relative(s, DRAIN_TICK / NSEC_PER_USEC);
+		sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+	}
+	return 0;
+}
+
+/* True if this table is not to be believed until the next document repeats it. */
+static bool hold_emptying(struct daemon *d, const struct vip_table *fresh)
+{
+	size_t n = count_backends(d->table);
+
+	if (count_backends(fresh) > 0 || n < LARGE_TABLE || d->held)
+		return false;
+	log_warning("table: the document has no VIPs, %zu backends are in use; "
+		    "kept until the next document says the same",
+		n);
+	return true;
+}
+
+static void recovered(struct daemon *d)
+{
+	if (d->failing)
+		log_notice("source: answers again: %s", str_or(feed_stats(d->feed)->url, "?"));
+	d->failing = false;
+}
+
+static void on_document(void *userdata, struct mesos_state *state)
+{
+	struct daemon *d = userdata;
+	struct vip_table_options options = {
+		.no_ipv6 = !d->config->ipv6,
+		.range4 = d->config->named_range,
+		.range6 = d->config->named_range6,
+		.resolve = resolver_ask,
+		.userdata = d->resolver,
+	};
+	struct vip_table *fresh = vip_table_build(state, &options);
+	bool node_changed = update_node(d) > 0, same;
+	nsec_t since = feed_stats(d->feed)->last_begun;
+
+	mesos_state_free(state);
+	recovered(d);
+	if (hold_emptying(d, fresh)) {
+		d->held = fresh;
+		return;
+	}
+	d->held = vip_table_free(d->held);
+	same = d->table && vip_table_equal(d->table, fresh);
+	if (!same) {
+		log_table_change(d->table, fresh);
+		d->table_since = now_ns();
+		d->n_table_changes++;
+	}
+	vip_table_free(d->table);
+	d->table = fresh;
+	if (!same || node_changed ||
+		(d->desired && d->desired->n_refused)) /* refusals name its VIPs */
+		update_desired(d, since);
+}
+
+static void on_failure(void *userdata, const char *reason)
+{
+	struct daemon *d = userdata;
+
+	d->held = vip_table_free(d->held);
+	if (!d->failing)
+		log_warning("source: %s; the table stays as it is", reason);
+	d->failing = true;
+}
+
+static void on_resolved(void *userdata)
+{
+	struct daemon *d = userdata;
+
+	feed_kick(d->feed);
+}
+
+static void on_settled(void *userdata)
+{
+	struct daemon *d = userdata;
+	const struct reconcile_stats *s = reconcile_stats(d->reconcile);
+
+	sd_notifyf(0, "STATUS=%zu VIPs, %zu backends; kernel %s", d->table ? d->table->n_vips : 0,
+		count_backends(d->table), s->n_failing ? "differs" : "in step");
+}
+
+int flush_kernel(struct reconcile *reconcile)
+{
+	int r = reconcile_flush(reconcile);
+
+	if (r >= 0)
+		r = firewall_remove();
+	if (r >= 0)
+		r = reconcile_remove_frame(reconcile);
+	return r;
+}
+
+int daemon_flush(struct daemon *d)
+{
+	int r;
+
+	log_notice("flush: removing everything of vipd's from the kernel");
+	d->paused = true;
+	r = flush_kernel(d->reconcile);
+	if (r < 0)
+		log_error("flush: %s", strerror(-r));
+	return r;
+}
+
+/* The rules are in place, or cannot be: either way the VIPs need not wait any longer. */
+static void on_firewall(void *userdata)
+{
+	struct daemon *d = userdata;
+
+	if (d->surrounded)
+		return;
+	d->surrounded = true;
+	update_desired(d, now_ns());
+}
+
+/* Link, sets and rules, in this order, before any VIP. */
+static void surround(struct daemon *d)
+{
+	int r = reconcile_frame(d->reconcile);
+
+	d->surrounded = false;
+	if (r < 0)
+		log_error("kernel: link and sets: %s", strerror(-r));
+	if (r < 0 || !d->firewall)
+		on_firewall(d);
+	else
+		firewall_check(d->firewall);
+}
+
+/* --- timers and signals ---------------------------------------------------- */
+
+static int on_audit(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct daemon *d = userdata;
+	int r = d->paused ? 0 : reconcile_audit(d->reconcile);
+
+	if (d->firewall && !d->paused)
+		firewall_check(d->firewall);
+	if (r < 0)
+		log_error("audit: the kernel cannot be read: %s", strerror(-r));
+	sd_event_source_set_time_relative(s, AUDIT_INTERVAL / NSEC_PER_USEC);
+	return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+}
+
+static int on_stop(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
+{
+	struct daemon *d = userdata;
+
+	log_notice("stopping; the kernel goes on forwarding");
+	sd_notify(0, "STOPPING=1");
+	return sd_event_exit(d->loop, 0);
+}
+
+static void log_lines(const char *prefix, char *text)
+{
+	char *save = NULL;
+
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		log_warning("%s%s", prefix, line);
+}
+
+static int on_reload(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
+{
+	struct daemon *d = userdata;
+	AUTO_FREE char *text = NULL;
+	size_t n = 0;
+	FILE *out = open_memstream(&text, &n);
+	struct config *fresh;
+
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
+		(unsigned long long)(now_ns() / NSEC_PER_USEC));
+	fresh = d->load_config(d->load_userdata, out);
+	if (fresh)
+		config_reload(d->config, fresh, out);
+	fclose(out);
+	log_lines("reload: ", text);
+	if (fresh) {
+		log_set_level(d->config->log_level);
+		log_notice("reload: done");
+		if (d->paused) {
+			d->paused = false;
+			surround(d);
+		}
+		update_desired(d, now_ns());
+		feed_kick(d->feed);
+	} else {
+		log_error("reload: nothing was changed");
+	}
+	config_free(fresh);
+	sd_notify(0, "READY=1");
+	return 0;
+}
+
+static int add_signals(struct daemon *d)
+{
+	static const struct {
+		int number;
+		sd_event_signal_handler_t handler;
+	} list[] = {{SIGTERM, on_stop}, {SIGINT, on_stop}, {SIGHUP, on_reload}};
+
+	signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; i < ARRAY_SIZE(list); i++) {
+		sigset_t set;
+		int r;
+
+		sigemptyset(&set);
+		sigaddset(&set, list[i].number);
+		sigaddset(&set, SIGCHLD); /* or sd-event cannot wait for processes */
+		sigprocmask(SIG_BLOCK, &set, NULL);
+		r = sd_event_add_signal(d->loop, &d->sigs[i], list[i].number, list[i].handler, d);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* --- life ------------------------------------------------------------------ */
+
+/* Differs per node; the same after every restart of one. FNV-1a. */
+static uint64_t node_seed(const struct node *n)
+{
+	uint64_t h = 0xcbf29ce484222325;
+	sd_id128_t id = SD_ID128_NULL;
+
+	(void)sd_id128_get_machine(&id);
+	for (size_t i = 0; i < sizeof(id.bytes); i++)
+		h = (h ^ id.bytes[i]) * 0x100000001b3;
+	for (size_t i = 0; i < sizeof(n->address.bytes); i++)
+		h = (h ^ n->address.bytes[i]) * 0x100000001b3;
+	return h;
+}
+
+static int open_kernel(struct daemon *d)
+{
+	struct kernel_options options = {.device = d->config->device};
+	struct reconcile_handler handler = {on_settled, d};
+	struct kernel *kernel;
+	const char *what = NULL;
+	int r = kernel_open(&options, &kernel, &what);
+
+	if (r >= 0) {
+		what = "reading it";
+		r = reconcile_new(d->loop, kernel, node_seed(&d->node), &handler, &d->reconcile);
+	}
+	if (r < 0)
+		log_error("kernel: %s: %s", str_or(what, "?"), strerror(-r));
+	return r;
+}
+
+static int open_control(struct daemon *d)
+{
+	int r = control_new(d->loop, d->config->socket, views_handle, d, &d->control);
+
+	if (r == -EADDRINUSE)
+		log_error("%s: another vipd is running (it holds %s.lock)", d->config->socket,
+			d->config->socket);
+	else if (r < 0)
+		log_error("%s: %s", d->config->socket, strerror(-r));
+	return r;
+}
+
+static int open_feed(struct daemon *d)
+{
+	struct feed_handler handler = {on_document, on_failure, d};
+	int r = resolver_new(d->loop, on_resolved, d, &d->resolver);
+
+	if (r >= 0)
+		r = feed_new(d->loop, d->config, &handler, &d->feed);
+	if (r < 0)
+		log_error("%s: %s", d->config->source, strerror(-r));
+	return r;
+}
+
+static int start_timers(struct daemon *d)
+{
+	int r = sd_event_add_time_relative(d->loop, &d->audit, CLOCK_MONOTONIC,
+		AUDIT_INTERVAL / NSEC_PER_USEC, 0, on_audit, d);
+
+	if (r >= 0)
+		r = sd_event_add_time_relative(
+			d->loop, &d->drain_tick, CLOCK_MONOTONIC, 0, 0, on_drain_tick, d);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(d->drain_tick, SD_EVENT_OFF);
+	if (r >= 0)
+		r = add_signals(d);
+	if (r >= 0)
+		r = sd_event_set_watchdog(d->loop, true);
+	if (r < 0)
+		log_error("event loop: %s", strerror(-r));
+	return r;
+}
+
+/* What is not needed to forward, and whose failure is shown instead of fatal: sysctls, rules, the
+ * drains' deadlines. */
+static void open_surroundings(struct daemon *d)
+{
+	AUTO_FREE char *path = drains_path(d);
+	struct firewall_options options = {
+		.ipv6 = d->config->ipv6,
+		.masquerade = d->config->masquerade,
+		.mark = (uint32_t)d->config->masquerade_mark,
+	};
+
+	if (mkdir(d->config->state_dir, 0755) < 0 && errno != EEXIST)
+		log_warning("%s: %s", d->config->state_dir, strerror(errno));
+	d->drains = drains_new();
+	(void)drains_load(d->drains, path);
+	if (d->config->sysctls)
+		sysctls_apply(d->config->masquerade);
+	if (d->config->rules)
+		d->firewall = firewall_new(d->loop, &options, on_firewall, d);
+	surround(d);
+}
+
+int daemon_init(struct daemon *d)
+{
+	int r;
+
+	d->started = now_ns();
+	r = sd_event_default(&d->loop);
+	if (r < 0)
+		return r;
+	update_node(d);
+	/* The control socket's lock comes first: two vipds must not drive one kernel. */
+	if ((r = open_control(d)) < 0 || (r = open_kernel(d)) < 0 || (r = open_feed(d)) < 0 ||
+		(r = start_timers(d)) < 0)
+		return r;
+	open_surroundings(d);
+	log_notice("vipd " VIPD_VERSION
+		   " started; the kernel holds %zu IPVS services, %zu VIP routes",
+		reconcile_have(d->reconcile)->n_services, reconcile_have(d->reconcile)->n_routes);
+	sd_notify(0, "READY=1\nSTATUS=waiting for the first document");
+	return 0;
+}
+
+void daemon_done(struct daemon *d)
+{
+	control_free(d->control);
+	feed_free(d->feed);
+	resolver_free(d->resolver);
+	reconcile_free(d->reconcile);
+	desired_free(d->desired);
+	vip_table_free(d->table);
+	vip_table_free(d->held);
+	node_done(&d->node);
+	drains_free(d->drains);
+	firewall_free(d->firewall);
+	sd_event_source_disable_unref(d->audit);
+	sd_event_source_disable_unref(d->drain_tick);
+	for (size_t i = 0; i < ARRAY_SIZE(d->sigs); i++)
+		sd_event_source_disable_unref(d->sigs[i]);
+	sd_event_unref(d->loop);
+}

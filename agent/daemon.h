@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+/*
+ * The daemon's own state: the parts, and the values that go from one to the next.
+ *
+ *   feed -> (document) -> table -> desired -> reconcile -> kernel
+ *
+ * Only daemon.c writes it; views.c reads it.
+ */
+#include "agent/config.h"
+#include "agent/control.h"
+#include "agent/desired.h"
+#include "agent/feed.h"
+#include "agent/firewall.h"
+#include "agent/reconcile.h"
+#include "agent/resolve.h"
+
+struct daemon {
+	sd_event *loop;
+	struct config *config;
+	const char *config_path;
+	struct config *(*load_config)(
+		void *userdata, FILE *errors); /* for SIGHUP; NULL on errors */
+	void *load_userdata;
+
+	struct feed *feed;
+	struct resolver *resolver;
+	struct node node;
+	struct vip_table *table; /* in force; NULL until the first document */
+	nsec_t table_since;      /* when its meaning last changed */
+	uint64_t n_table_changes;
+	struct vip_table *held; /* a table that would empty a large one, until it is repeated */
+	struct drains *drains;
+	struct desired *desired;
+	struct reconcile *reconcile;
+	struct firewall *firewall; /* NULL: the operator wants no rules */
+	bool surrounded;           /* the rules were seen to: VIPs may appear */
+	struct control *control;
+	bool paused;  /* by flush: nothing is programmed */
+	bool failing; /* the feed failed last time, and that was logged */
+
+	nsec_t started;
+	sd_event_source *audit, *drain_tick, *sigs[3];
+};
+
+/* Opens everything and starts; errors are logged. 0 or a negative errno. */
+int daemon_init(struct daemon *d);
+void daemon_done(struct daemon *d);
+
+/* Removes all that is vipd's from the kernel and stops programming until a restart or a
+ * reload. 0 or a negative errno. */
+int daemon_flush(struct daemon *d);
+/* The work of it, for a vipd that only flushes. */
+int flush_kernel(struct reconcile *reconcile);

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+/*
+ * This node's own addresses: which of them its connections to VIPs come from, and which
+ * agents of a Mesos document are this very machine.
+ */
+#include "ipvs/model.h"
+
+struct node {
+	struct ip_addr address, address6; /* preferred sources; AF_UNSPEC if there is none */
+	size_t n_own;
+	struct ip_addr *own; /* all addresses of all links; sorted */
+};
+
+/* Finds out anew. `fixed` and `fixed6` (may be AF_UNSPEC) are what the operator said;
+ * `toward` (may be AF_UNSPEC) is an address whose route decides otherwise. 1 if anything
+ * changed, 0 if not, or a negative errno (then nothing did). */
+int node_update(struct node *n, const struct ip_addr *fixed, const struct ip_addr *fixed6,
+	const struct ip_addr *toward);
+bool node_owns(const struct node *n, const struct ip_addr *address);
+void node_done(struct node *n);

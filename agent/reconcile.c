@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * States: idle (nothing planned) and applying (steps left). A wanted state or an audit makes
+ * a plan; on_portion(), a deferred source of the loop, applies some steps, measures how
+ * long that took and sizes the next portion by it, so that the loop is never held much longer
+ * than PORTION_TARGET.
+ *
+ * A step that fails ends its plan: the rest was made for a kernel in which it succeeded. The
+ * kernel is read anew and a second plan is made from what is really there. An address
+ * whose steps fail again is set aside until the next audit, and the others go on without it.
+ * Failing is logged when it begins and when it ends.
+ */
+#include "agent/reconcile.h"
+
+#include <errno.h>
+
+#include "agent/log.h"
+
+/* How long one portion of steps may hold the loop: it also answers pings and clients. */
+#define PORTION_TARGET (3 * NSEC_PER_MSEC)
+#define PORTION_MIN 16
+#define PORTION_MAX 4096
+/* A portion's errors that are kept with their step; more are counted only. */
+#define ERRORS_KEPT 64
+/* Log lines about failing steps of one wanted state; the rest is summed up. */
+#define ERRORS_LOGGED 5
+/* Plans for one wanted state. Each reads the kernel; what has not been found by then waits for
+ * the next audit. */
+#define ATTEMPTS 5
+
+struct reconcile {
+	sd_event *loop;
+	struct kernel *kernel;
+	struct plan_options options;
+	struct reconcile_handler handler;
+	struct reconcile_stats stats;
+	struct kernel_state *have, *want;
+	struct plan plan;
+	size_t cursor;        /* next step of the plan */
+	size_t portion;       /* steps of the next portion */
+	size_t n_errors;      /* of the plan in force */
+	size_t n_logged;      /* errors of this wanted state that were logged */
+	size_t n_skipped;     /* steps left out of the plan in force: their address is set aside */
+	unsigned int attempt; /* plans made for this wanted state, this one included */
+	size_t n_aside, aside_allocated;
+	struct ip_addr *aside; /* addresses whose steps failed twice */
+	bool auditing;         /* this plan repairs what others changed */
+	bool failing;          /* a plan ended with errors, and that was logged */
+	nsec_t since;          /* when the cause of the wanted state came in */
+	sd_event_source *defer;
+};
+
+const struct reconcile_stats *reconcile_stats(const struct reconcile *r)
+{
+	return &r->stats;
+}
+
+const struct kernel_state *reconcile_have(const struct reconcile *r)
+{
+	return r->have;
+}
+
+const struct service_key *reconcile_conflicts(const struct reconcile *r, size_t *ret_n)
+{
+	*ret_n = r->plan.n_conflicts;
+	return r->plan.conflicts;
+}
+
+static int read_kernel(struct reconcile *r)
+{
+	struct kernel_state *fresh;
+	int n = kernel_read(r->kernel, &fresh);
+
+	if (n < 0)
+		return n;
+	kernel_state_free(r->have);
+	r->have = fresh;
+	r->stats.n_reads++;
+	return 0;
+}
+
+static void log_conflicts(const struct plan *p, size_t n_before)
+{
+	char buf[SERVICE_KEY_STRLEN];
+
+	if (p->n_conflicts <= n_before)
+		return;
+	log_warning("%zu wanted VIPs are services that someone else made, and are left alone: %s%s",
+		p->n_conflicts, service_key_format(&p->conflicts[0], buf),
+		p->n_conflicts > 1 ? ", ..." : "");
+}
+
+static bool is_aside(const struct reconcile *r, const struct step *step)
+{
+	const struct ip_addr *a = step_address(step);
+
+	for (size_t i = 0; a && i < r->n_aside; i++)
+		if (ip_addr_cmp(a, &r->aside[i]) == 0)
+			return true;
+	return false;
+}
+
+static void set_aside(struct reconcile *r, const struct step *step)
+{
+	const struct ip_addr *a = step_address(step);
+
+	if (!a || is_aside(r, step))
+		return;
+	if (r->n_aside == r->aside_allocated) {
+		r->aside_allocated = r->aside_allocated ? 2 * r->aside_allocated : 8;
+		r->aside = xrealloc(r->aside, r->aside_allocated, sizeof(*r->aside));
+	}
+	r->aside[r->n_aside++] = *a;
+}
+
+/* Takes the steps for addresses that are set aside out of the plan. */
+static void skip_aside(struct reconcile *r)
+{
+	struct plan *p = &r->plan;
+	size_t kept = 0;
+
+	for (size_t i = 0; r->n_aside && i < p->n_steps; i++)
+		if (!is_aside(r, &p->steps[i]))
+			p->steps[kept++] = p->steps[i];
+	r->n_skipped = r->n_aside ? p->n_steps - kept : 0;
+	p->n_steps -= r->n_skipped;
+}
+
+/* Plans from what is there to what is wanted, and starts applying it. */
+static void replan(struct reconcile *r)
+{
+	size_t n_conflicts = r->stats.n_conflicts;
+
+	if (plan_make(&r->plan, r->have, r->want, &r->options) < 0)
+		abort(); /* out of memory, as everywhere in agent/ */
+	skip_aside(r);
+	log_conflicts(&r->plan, n_conflicts);
+	r->stats.n_conflicts = r->plan.n_conflicts;
+	r->cursor = 0;
+	r->n_errors = 0;
+	r->attempt++;
+	r->stats.busy = true;
+	sd_event_source_set_enabled(r->defer, SD_EVENT_ON);
+}
+
+/* A wanted state, or an audit, begins: nothing of it has failed yet. */
+static void start(struct reconcile *r, nsec_t since)
+{
+	r->since = since;
+	r->attempt = 0;
+	r->n_logged = 0;
+	replan(r);
+}
+
+static void settle(struct reconcile *r)
+{
+	sd_event_source_set_enabled(r->defer, SD_EVENT_OFF);
+	r->stats.busy = false;
+	r->stats.n_pending = 0;
+	r->stats.n_failing = r->n_errors + r->n_skipped;
+	r->stats.n_runs++;
+	r->stats.last_done = now_ns();
+	r->stats.last_duration = r->stats.last_done - r->since;
+	if (r->stats.n_failing && !r->failing)
+		log_error(
+			"kernel: %zu steps failed; next try at the next audit", r->stats.n_failing);
+	if (!r->stats.n_failing && r->failing)
+		log_notice("kernel: in step with the table again");
+	r->failing = r->stats.n_failing > 0;
+	r->auditing = false;
+	r->handler.settled(r->handler.userdata);
+}
+
+/* The plan has run, or ended at a failure: then the next one starts from what is really there. */
+static void plan_ended(struct reconcile *r)
+{
+	if (r->n_errors == 0 || r->attempt >= ATTEMPTS || read_kernel(r) < 0)
+		settle(r);
+	else
+		replan(r);
+}
+
+static void step_failed(struct reconcile *r, const struct step *step, int error)
+{
+	char buf[STEP_STRLEN];
+
+	r->n_errors++;
+	if (r->attempt > 1)
+		set_aside(r, step);
+	if (!r->failing && error != -ECANCELED && r->n_logged++ < ERRORS_LOGGED)
+		log_warning("kernel: %s: %s", step_format(step, buf), strerror(-error));
+}
+
+/* Takes over into `have` what the kernel took. `errors` are in the order of the steps. */
+static void take_over(
+	struct reconcile *r, size_t n, const struct step_error *errors, size_t n_errors)
+{
+	size_t e = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct step *step = &r->plan.steps[r->cursor + i];
+
+		if (e < n_errors && errors[e].index == i)
+			step_failed(r, step, errors[e++].error);
+		else if (kernel_state_apply(r->have, step) == -ENOMEM)
+			abort();
+	}
+}
+
+static void adapt_portion(struct reconcile *r, nsec_t held)
+{
+	if (held > r->stats.longest_hold)
+		r->stats.longest_hold = held;
+	if (held > PORTION_TARGET && r->portion > PORTION_MIN)
+		r->portion /= 2;
+	else if (held < PORTION_TARGET / 3 && r->portion < PORTION_MAX)
+		r->portion *= 2;
+}
+
+/* The kernel did not answer, or more failed than could be told: nothing is known any more. */
+static void lost_track(struct reconcile *r, int error)
+{
+	log_error("kernel: a batch of commands was not answered: %s", strerror(-error));
+	r->n_errors++;
+}
+
+static int on_portion(sd_event_source *s, void *userdata)
+{
+	struct reconcile *r = userdata;
+	struct step_error errors[ERRORS_KEPT];
+	size_t left = r->plan.n_steps - r->cursor;
+	size_t n = left < r->portion ? left : r->portion, n_errors = 0;
+	nsec_t begun = now_ns();
+	int x;
+
+	if (n > 0) {
+		x = kernel_apply(
+			r->kernel, &r->plan.steps[r->cursor], n, errors, ERRORS_KEPT, &n_errors);
+		r->stats.n_steps += n;
+		r->stats.n_failed += n_errors;
+		if (r->auditing)
+			r->stats.n_repairs += n - n_errors;
+		if (x < 0 || n_errors > ERRORS_KEPT) {
+			lost_track(r, x < 0 ? x : -EOVERFLOW);
+		} else {
+			take_over(r, n, errors, n_errors);
+			r->cursor += n;
+		}
+		if (n == r->portion)
+			adapt_portion(r, now_ns() - begun);
+	}
+	r->stats.n_pending = r->plan.n_steps - r->cursor;
+	if (r->cursor == r->plan.n_steps || r->n_errors > 0)
+		plan_ended(r);
+	return 0;
+}
+
+void reconcile_want(struct reconcile *r, struct kernel_state *want, nsec_t since)
+{
+	kernel_state_free(r->want);
+	r->want = want;
+	r->auditing = false;
+	start(r, since);
+}
+
+int reconcile_audit(struct reconcile *r)
+{
+	int n;
+
+	if (!r->want || r->stats.busy)
+		return 0;
+	n = read_kernel(r);
+	if (n < 0)
+		return n;
+	r->n_aside = 0; /* what failed is tried again */
+	start(r, now_ns());
+	r->auditing = true;
+	if (r->plan.n_steps > 0 && !r->failing)
+		log_warning(
+			"kernel: differs from the table in %zu steps, repairing", r->plan.n_steps);
+	return 0;
+}
+
+int reconcile_observe(struct reconcile *r, const struct service_key *keys, size_t n_keys)
+{
+	struct kernel_state *fresh;
+	int x = kernel_read_services(r->kernel, keys, n_keys, &fresh);
+
+	if (x < 0)
+		return x;
+	for (size_t i = 0; i < fresh->n_services; i++) {
+		const struct service *svc = fresh->services[i];
+		struct service *known = kernel_state_find(r->have, &svc->key);
+
+		for (size_t k = 0; known && k < svc->n_destinations; k++) {
+			const struct destination *d = &svc->destinations[k];
+			struct destination *mine =
+				service_find_destination(known, &d->address, d->port);
+
+			if (mine) {
+				mine->n_active = d->n_active;
+				mine->n_inactive = d->n_inactive;
+			}
+		}
+	}
+	kernel_state_free(fresh);
+	return 0;
+}
+
+int reconcile_diff(struct reconcile *r, struct plan *ret)
+{
+	struct kernel_state *fresh;
+	int n;
+
+	if (!r->want)
+		return -EAGAIN;
+	n = kernel_read(r->kernel, &fresh);
+	if (n < 0)
+		return n;
+	n = plan_make(ret, fresh, r->want, &r->options);
+	kernel_state_free(fresh);
+	return n;
+}
+
+/* Applies the whole plan from what is there to `want`, at once. 0, or the first error. */
+static int apply_now(struct reconcile *r, const struct kernel_state *want)
+{
+	struct step_error error;
+	size_t n_errors = 0;
+	int n = plan_make(&r->plan, r->have, want, &r->options);
+
+	if (n >= 0)
+		n = kernel_apply(r->kernel, r->plan.steps, r->plan.n_steps, &error, 1, &n_errors);
+	if (n >= 0 && n_errors > 0)
+		n = error.error;
+	r->stats.n_steps += r->plan.n_steps;
+	r->stats.n_failed += n_errors;
+	r->cursor = r->plan.n_steps;
+	return n;
+}
+
+int reconcile_frame(struct reconcile *r)
+{
+	struct step steps[] = {{.kind = STEP_LINK_ADD}, {.kind = STEP_SETS_ADD}};
+	struct step_error error;
+	size_t n_errors = 0;
+	int n;
+
+	if (r->have->has_link && r->have->has_sets)
+		return 0;
+	n = kernel_apply(r->kernel, steps, ARRAY_SIZE(steps), &error, 1, &n_errors);
+	if (n >= 0 && n_errors > 0)
+		n = error.error;
+	return n < 0 ? n : read_kernel(r);
+}
+
+int reconcile_flush(struct reconcile *r)
+{
+	struct kernel_state *empty = kernel_state_new();
+	int n;
+
+	r->want = kernel_state_free(r->want);
+	sd_event_source_set_enabled(r->defer, SD_EVENT_OFF);
+	r->stats.busy = false;
+	n = empty ? read_kernel(r) : -ENOMEM;
+	if (n >= 0)
+		n = apply_now(r, empty);
+	kernel_state_free(empty);
+	return n;
+}
+
+int reconcile_remove_frame(struct reconcile *r)
+{
+	int n = kernel_remove_frame(r->kernel);
+
+	return n < 0 ? n : read_kernel(r);
+}
+
+int reconcile_new(sd_event *loop, struct kernel *kernel, uint64_t seed,
+	const struct reconcile_handler *handler, struct reconcile **ret)
+{
+	struct reconcile *r = xcalloc(1, sizeof(*r));
+	int n;
+
+	r->loop = sd_event_ref(loop);
+	r->kernel = kernel;
+	r->options.seed = seed;
+	r->handler = *handler;
+	r->portion = 256;
+	n = sd_event_add_defer(loop, &r->defer, on_portion, r);
+	if (n >= 0)
+		n = sd_event_source_set_enabled(r->defer, SD_EVENT_OFF);
+	if (n >= 0)
+		n = read_kernel(r);
+	if (n < 0) {
+		reconcile_free(r);
+		return n;
+	}
+	*ret = r;
+	return 0;
+}
+
+struct reconcile *reconcile_free(struct reconcile *r)
+{
+	if (!r)
+		return NULL;
+	sd_event_source_disable_unref(r->defer);
+	plan_done(&r->plan);
+	kernel_state_free(r->have);
+	kernel_state_free(r->want);
+	kernel_free(r->kernel);
+	free(r->aside);
+	sd_event_unref(r->loop);
+	free(r);
+	return NULL;
+}

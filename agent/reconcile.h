@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+/*
+ * The reconcile: brings one network namespace from what it holds to what is wanted, a
+ * few milliseconds at a time. It reads the kernel once at the start, then keeps its own
+ * copy in step with every command that succeeded, so that a change costs its own commands
+ * and no reading.
+ *
+ * Level-triggered: only the latest wanted state counts. A new one that comes while steps are
+ * under way replaces the rest of the plan.
+ */
+#include <systemd/sd-event.h>
+
+#include "agent/util.h"
+#include "ipvs/kernel.h"
+
+struct reconcile;
+
+struct reconcile_stats {
+	uint64_t n_runs;      /* wanted states brought into the kernel */
+	uint64_t n_steps;     /* commands sent */
+	uint64_t n_failed;    /* commands refused, retries included */
+	uint64_t n_reads;     /* whole reads of the kernel */
+	uint64_t n_repairs;   /* commands of audits: what others had changed */
+	nsec_t last_done;     /* monotonic; 0: never */
+	nsec_t last_duration; /* from the wanted state to its last acknowledgement */
+	nsec_t longest_hold;  /* longest time the event loop was held by one portion */
+	bool busy;            /* steps under way */
+	size_t n_pending;     /* steps left of the plan in force */
+	size_t n_failing;     /* steps that failed twice and wait for the next audit */
+	size_t n_conflicts;   /* services that are wanted, but belong to someone else */
+};
+
+struct reconcile_handler {
+	/* The kernel holds what was wanted, as far as it would take it. */
+	void (*settled)(void *userdata);
+	void *userdata;
+};
+
+/* Takes the kernel over (also on failure) and reads it. 0 or a negative errno. */
+int reconcile_new(sd_event *loop, struct kernel *kernel, uint64_t seed,
+	const struct reconcile_handler *handler, struct reconcile **ret);
+/* Leaves the kernel as it is: everything goes on forwarding. */
+struct reconcile *reconcile_free(struct reconcile *r);
+
+/* Wants this; takes ownership. `since` is when its cause came in (for latencies). */
+void reconcile_want(struct reconcile *r, struct kernel_state *want, nsec_t since);
+/* Reads the kernel anew and repairs what differs, now. */
+int reconcile_audit(struct reconcile *r);
+/* Reads the connection counts of these services into reconcile_have(). 0 or negative errno. */
+int reconcile_observe(struct reconcile *r, const struct service_key *keys, size_t n_keys);
+/* Reads the kernel anew and plans without applying. 0 or a negative errno. */
+int reconcile_diff(struct reconcile *r, struct plan *ret);
+/* Makes the link and the sets if they are missing, before it returns. 0 or a negative errno. */
+int reconcile_frame(struct reconcile *r);
+/* Removes every VIP before it returns, and stops wanting anything until the next
+ * reconcile_want(). The link and the sets stay, empty, until reconcile_remove_frame(): rules may
+ * name the sets. 0, or the first error. */
+int reconcile_flush(struct reconcile *r);
+int reconcile_remove_frame(struct reconcile *r);
+
+const struct reconcile_stats *reconcile_stats(const struct reconcile *r);
+const struct kernel_state *reconcile_have(const struct reconcile *r);
+/* Services that exist, are wanted and belong to someone else. */
+const struct service_key *reconcile_conflicts(const struct reconcile *r, size_t *ret_n);

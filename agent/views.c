@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ *   GET  /v1/status  one object: source, table, node, kernel
+ *   GET  /v1/table   the VIPs, each with what became of it here
+ *   GET  /v1/vips    the VIPs in the shape of dcos-net
+ *   GET  /v1/diff    the steps from kernel to table: [] if there are none
+ *   POST /v1/flush   removes everything from the kernel
+ *
+ * Times are in seconds, as numbers; -1 means never.
+ */
+#include "agent/views.h"
+
+#include <errno.h>
+#include <json-c/json.h>
+
+static void put_string(json_object *o, const char *key, const char *value)
+{
+	json_object_object_add(o, key, value ? json_object_new_string(value) : NULL);
+}
+
+static void put_int(json_object *o, const char *key, uint64_t value)
+{
+	json_object_object_add(o, key, json_object_new_int64((int64_t)value));
+}
+
+static void put_bool(json_object *o, const char *key, bool value)
+{
+	json_object_object_add(o, key, json_object_new_boolean(value));
+}
+
+/* Rounded to microseconds: what a person reads, and no noise of binary fractions. */
+static void put_seconds(json_object *o, const char *key, double seconds)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%.6g", seconds);
+	json_object_object_add(o, key, json_object_new_double_s(seconds, text));
+}
+
+static void put_duration(json_object *o, const char *key, nsec_t d)
+{
+	put_seconds(o, key, (double)(d / NSEC_PER_USEC) / 1e6);
+}
+
+static void put_age(json_object *o, const char *key, nsec_t when)
+{
+	put_seconds(o, key, when ? (double)((now_ns() - when) / NSEC_PER_USEC) / 1e6 : -1);
+}
+
+static void put_address(json_object *o, const char *key, const struct ip_addr *a)
+{
+	char buf[IP_ADDR_STRLEN];
+
+	put_string(o, key, a->family ? ip_addr_format(a, buf) : NULL);
+}
+
+static char *to_text(json_object *o)
+{
+	char *text =
+		xasprintf("%s\n", json_object_to_json_string_ext(o,
+					  JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+
+	json_object_put(o);
+	return text;
+}
+
+static char *error_text(const char *text)
+{
+	json_object *o = json_object_new_object();
+
+	put_string(o, "error", text);
+	return to_text(o);
+}
+
+/* --- status ---------------------------------------------------------------- */
+
+static json_object *source_view(const struct daemon *d)
+{
+	const struct feed_stats *s = feed_stats(d->feed);
+	json_object *o = json_object_new_object();
+
+	put_string(o, "kind", d->config->source_kind == SOURCE_FILE ? "file" : "mesos");
+	put_string(o, "url", s->url);
+	put_bool(o, "ok", !s->error && s->n_documents > 0);
+	put_string(o, "error", s->error);
+	put_age(o, "age", s->last_success);
+	put_int(o, "polls", s->n_polls);
+	put_int(o, "failures", s->n_failures);
+	put_int(o, "documents", s->n_documents);
+	put_int(o, "bytes", s->n_bytes);
+	put_duration(o, "last_duration", s->last_duration);
+	return o;
+}
+
+static size_t sum(const size_t *counts, size_t n)
+{
+	size_t total = 0;
+
+	for (size_t i = 0; i < n; i++)
+		total += counts[i];
+	return total;
+}
+
+static json_object *rejected_view(const struct vip_table *t)
+{
+	json_object *o = json_object_new_object();
+
+	for (size_t i = 0; i < _MESOS_REJECT_N; i++)
+		if (t->n_rejected[i])
+			put_int(o, mesos_reject_text((enum mesos_reject)i), t->n_rejected[i]);
+	return o;
+}
+
+static json_object *rejections_view(const struct vip_table *t)
+{
+	json_object *list = json_object_new_array();
+
+	for (size_t i = 0; i < t->n_rejections; i++) {
+		const struct mesos_rejection *r = &t->rejections[i];
+		json_object *o = json_object_new_object();
+
+		put_string(o, "reason", mesos_reject_text(r->reason));
+		put_string(o, "task", r->task);
+		put_string(o, "framework", r->framework);
+		put_string(o, "key", r->key);
+		put_string(o, "value", r->value);
+		put_string(o, "detail", r->detail);
+		json_object_array_add(list, o);
+	}
+	return list;
+}
+
+static json_object *table_summary(const struct daemon *d)
+{
+	const struct vip_table *t = d->table;
+	json_object *o = json_object_new_object();
+	size_t n_backends = 0;
+
+	put_bool(o, "known", t != NULL);
+	put_int(o, "vips", t ? t->n_vips : 0);
+	for (size_t i = 0; t && i < t->n_vips; i++)
+		n_backends += t->vips[i].n_backends;
+	put_int(o, "backends", n_backends);
+	put_int(o, "tasks", t ? t->n_tasks_seen : 0);
+	put_int(o, "rejected", t ? sum(t->n_rejected, _MESOS_REJECT_N) : 0);
+	put_int(o, "refused", d->desired ? d->desired->n_refused : 0);
+	put_int(o, "changes", d->n_table_changes);
+	put_age(o, "unchanged_for", d->table_since);
+	put_bool(o, "emptying_held", d->held != NULL);
+	if (t) {
+		json_object_object_add(o, "rejected_by_reason", rejected_view(t));
+		json_object_object_add(o, "rejections", rejections_view(t));
+	}
+	return o;
+}
+
+static json_object *node_view(const struct daemon *d)
+{
+	json_object *o = json_object_new_object();
+
+	put_address(o, "address", &d->node.address);
+	put_address(o, "address6", &d->node.address6);
+	put_string(o, "device", d->config->device);
+	return o;
+}
+
+static json_object *kernel_view(const struct daemon *d)
+{
+	const struct reconcile_stats *s = reconcile_stats(d->reconcile);
+	const struct kernel_state *have = reconcile_have(d->reconcile);
+	json_object *o = json_object_new_object();
+	size_t n_services = 0, n_destinations = 0;
+
+	for (size_t i = 0; i < have->n_services; i++)
+		if (kernel_state_owns(have, have->services[i])) {
+			n_services++;
+			n_destinations += have->services[i]->n_destinations;
+		}
+	put_bool(o, "in_sync",
+		d->desired && !d->paused && !s->busy && !s->n_failing && !s->n_conflicts);
+	put_bool(o, "paused", d->paused);
+	put_int(o, "services", n_services);
+	put_int(o, "destinations", n_destinations);
+	put_int(o, "routes", have->n_routes);
+	put_int(o, "foreign_services", have->n_services - n_services);
+	put_int(o, "conflicts", s->n_conflicts);
+	put_int(o, "draining", drains_count(d->drains));
+	put_int(o, "pending_steps", s->n_pending);
+	put_int(o, "failing_steps", s->n_failing);
+	put_int(o, "runs", s->n_runs);
+	put_int(o, "steps", s->n_steps);
+	put_int(o, "failed_steps", s->n_failed);
+	put_int(o, "repairs", s->n_repairs);
+	put_int(o, "reads", s->n_reads);
+	put_age(o, "settled_age", s->last_done);
+	put_duration(o, "last_duration", s->last_duration);
+	put_duration(o, "longest_hold", s->longest_hold);
+	return o;
+}
+
+static json_object *firewall_view(const struct daemon *d)
+{
+	const struct firewall_stats *s = d->firewall ? firewall_stats(d->firewall) : NULL;
+	json_object *o = json_object_new_object();
+
+	put_bool(o, "wanted", s != NULL);
+	put_bool(o, "ok", s && !s->error && s->n_checks > 0);
+	put_string(o, "error", s ? s->error : NULL);
+	put_int(o, "checks", s ? s->n_checks : 0);
+	put_int(o, "writes", s ? s->n_writes : 0);
+	return o;
+}
+
+static void view_status(struct daemon *d, struct control_reply *reply)
+{
+	json_object *o = json_object_new_object();
+
+	put_string(o, "version", VIPD_VERSION);
+	put_int(o, "pid", (uint64_t)getpid());
+	put_age(o, "uptime", d->started);
+	json_object_object_add(o, "node", node_view(d));
+	json_object_object_add(o, "source", source_view(d));
+	json_object_object_add(o, "table", table_summary(d));
+	json_object_object_add(o, "kernel", kernel_view(d));
+	json_object_object_add(o, "firewall", firewall_view(d));
+	reply->body = to_text(o);
+}
+
+/* --- the table ------------------------------------------------------------- */
+
+static const char *protocol_name(uint8_t protocol)
+{
+	return protocol == IPPROTO_UDP ? "udp" : "tcp";
+}
+
+/* "redis.marathon.l4lb.thisdcos.directory:6379", "1.2.3.4:5000" */
+static char *vip_text(const struct vip *vip)
+{
+	char buf[ENDPOINT_STRLEN];
+
+	return vip->name ? xasprintf("%s:%u", vip->name, vip->key.port)
+			 : xstrdup(endpoint_format(&vip->key.address, vip->key.port, buf));
+}
+
+static bool in_conflict(const struct daemon *d, const struct service_key *key)
+{
+	size_t n;
+	const struct service_key *keys = reconcile_conflicts(d->reconcile, &n);
+
+	for (size_t i = 0; i < n; i++)
+		if (service_key_cmp(&keys[i], key) == 0)
+			return true;
+	return false;
+}
+
+static const struct refused *find_refused(const struct daemon *d, const struct vip *vip)
+{
+	for (size_t i = 0; d->desired && i < d->desired->n_refused; i++)
+		if (d->desired->refused[i].vip == vip)
+			return &d->desired->refused[i];
+	return NULL;
+}
+
+/* What became of a VIP on this node, in one word and a reason. */
+static const char *vip_state(const struct daemon *d, const struct vip *vip, const char **ret_reason)
+{
+	const struct refused *refused = find_refused(d, vip);
+
+	*ret_reason = NULL;
+	if (d->paused) {
+		*ret_reason = "flushed: nothing is programmed until vipd is restarted or reloaded";
+		return "paused";
+	}
+	if (refused) {
+		*ret_reason = refusal_text(refused->reason);
+		return "refused";
+	}
+	if (in_conflict(d, &vip->key)) {
+		*ret_reason =
+			"an IPVS service with this address and port exists that vipd did not make";
+		return "conflict";
+	}
+	if (!kernel_state_find(reconcile_have(d->reconcile), &vip->key)) {
+		*ret_reason = "not in the kernel yet";
+		return "pending";
+	}
+	return "programmed";
+}
+
+static json_object *backend_view(
+	const struct daemon *d, const struct vip_backend *b, const struct service *svc)
+{
+	json_object *o = json_object_new_object();
+	bool local = node_owns(&d->node, &b->agent);
+	const struct ip_addr *address = local ? &b->local_address : &b->address;
+	uint16_t port = local ? b->local_port : b->port;
+	const struct destination *dest = svc ? service_find_destination(svc, address, port) : NULL;
+
+	put_address(o, "address", &b->address);
+	put_int(o, "port", b->port);
+	put_int(o, "weight", b->weight);
+	put_address(o, "agent", &b->agent);
+	put_string(o, "task", b->task);
+	put_string(o, "framework", b->framework);
+	put_bool(o, "local", local);
+	put_bool(o, "in_kernel", dest != NULL);
+	if (dest) {
+		put_address(o, "kernel_address", address);
+		put_int(o, "kernel_port", port);
+		put_int(o, "kernel_weight", dest->weight);
+	}
+	return o;
+}
+
+static json_object *vip_view(const struct daemon *d, const struct vip *vip)
+{
+	const struct service *svc = kernel_state_find(reconcile_have(d->reconcile), &vip->key);
+	json_object *o = json_object_new_object(), *backends = json_object_new_array();
+	AUTO_FREE char *text = vip_text(vip);
+	const char *reason, *state = vip_state(d, vip, &reason);
+
+	put_string(o, "vip", text);
+	put_string(o, "name", vip->name);
+	put_string(o, "protocol", protocol_name(vip->key.protocol));
+	put_address(o, "address", &vip->key.address);
+	put_int(o, "port", vip->key.port);
+	put_string(o, "state", state);
+	put_string(o, "reason", reason);
+	for (size_t i = 0; i < vip->n_backends; i++)
+		json_object_array_add(backends, backend_view(d, &vip->backends[i], svc));
+	json_object_object_add(o, "backends", backends);
+	return o;
+}
+
+static void view_table(struct daemon *d, struct control_reply *reply)
+{
+	json_object *list = json_object_new_array();
+
+	for (size_t i = 0; d->table && i < d->table->n_vips; i++)
+		json_object_array_add(list, vip_view(d, &d->table->vips[i]));
+	reply->body = to_text(list);
+}
+
+/* dcos-net's own shape, for what reads it today. */
+static void view_vips(struct daemon *d, struct control_reply *reply)
+{
+	json_object *list = json_object_new_array();
+
+	for (size_t i = 0; d->table && i < d->table->n_vips; i++) {
+		const struct vip *vip = &d->table->vips[i];
+		json_object *o = json_object_new_object(), *backends = json_object_new_array();
+		AUTO_FREE char *text = vip_text(vip);
+
+		put_string(o, "vip", text);
+		put_string(o, "protocol", protocol_name(vip->key.protocol));
+		for (size_t k = 0; k < vip->n_backends; k++) {
+			json_object *b = json_object_new_object();
+
+			put_address(b, "ip", &vip->backends[k].address);
+			put_int(b, "port", vip->backends[k].port);
+			json_object_array_add(backends, b);
+		}
+		json_object_object_add(o, "backend", backends);
+		json_object_array_add(list, o);
+	}
+	reply->body = to_text(list);
+}
+
+/* --- diff and flush -------------------------------------------------------- */
+
+static void view_diff(struct daemon *d, struct control_reply *reply)
+{
+	struct plan plan = {0};
+	char buf[STEP_STRLEN], key[SERVICE_KEY_STRLEN];
+	json_object *list;
+	int r = reconcile_diff(d->reconcile, &plan);
+
+	if (r < 0) {
+		reply->status = 503;
+		reply->body = error_text(r == -EAGAIN ? "there is no table yet" : strerror(-r));
+		return;
+	}
+	list = json_object_new_array();
+	for (size_t i = 0; i < plan.n_steps; i++)
+		json_object_array_add(
+			list, json_object_new_string(step_format(&plan.steps[i], buf)));
+	for (size_t i = 0; i < plan.n_conflicts; i++) {
+		AUTO_FREE char *text = xasprintf("conflict %s: made by someone else, left alone",
+			service_key_format(&plan.conflicts[i], key));
+
+		json_object_array_add(list, json_object_new_string(text));
+	}
+	plan_done(&plan);
+	reply->body = to_text(list);
+}
+
+static void do_flush(struct daemon *d, struct control_reply *reply)
+{
+	int r = daemon_flush(d);
+
+	if (r < 0) {
+		reply->status = 500;
+		reply->body = error_text(strerror(-r));
+		return;
+	}
+	reply->body = xstrdup("{\"flushed\":true}\n");
+}
+
+static const struct view {
+	const char *method, *path;
+	void (*run)(struct daemon *d, struct control_reply *reply);
+} views[] = {
+	{"GET", "/v1/status", view_status},
+	{"GET", "/v1/table", view_table},
+	{"GET", "/v1/vips", view_vips},
+	{"GET", "/v1/diff", view_diff},
+	{"POST", "/v1/flush", do_flush},
+};
+
+void views_handle(
+	void *userdata, const struct control_request *request, struct control_reply *reply)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(views); i++) {
+		if (strcmp(request->path, views[i].path) != 0)
+			continue;
+		if (strcmp(request->method, views[i].method) == 0) {
+			views[i].run(userdata, reply);
+			return;
+		}
+		reply->status = 405;
+		reply->body = error_text("method not allowed");
+	}
+}
