@@ -119,7 +119,7 @@ int kernel_apply(struct kernel *k, const struct step *steps, size_t n_steps,
 	struct step_report r = {.errors = errors, .n_errors = n_errors, .steps = steps};
 	int error = apply_runs(k, &r, n_steps);
 
-	if (r.n)
+	if (r.n && n_errors)
 		qsort(errors, r.n < n_errors ? r.n : n_errors, sizeof(errors[0]), error_cmp);
 	free(r.blocked.addresses);
 	*ret_n_errors = r.n;
