@@ -120,8 +120,9 @@ static int begin_create(struct ipset_session *session, const struct set_spec *sp
 	return ipset_type_get(session, IPSET_CMD_CREATE) ? 0 : take_error(session);
 }
 
-/* libipset opens its socket with its first command; asking for the type of a set is one
- * that changes nothing. */
+/* libipset opens its socket with the first command it sends, and we need it now, in this
+ * namespace. Asking for a type is one that changes nothing; it is asked even if another
+ * session has been told already, which ipset_type_get() would not. */
 static int open_session(struct ipset_socket *s)
 {
 	int r;
@@ -133,6 +134,8 @@ static int open_session(struct ipset_socket *s)
 	ipset_envopt_set(s->session, IPSET_ENV_EXIST);
 	for (size_t i = 0; i < N_SETS; i++) {
 		r = begin_create(s->session, &set_specs[i]);
+		if (!r && ipset_cmd(s->session, IPSET_CMD_TYPE, 0) < 0)
+			r = take_error(s->session);
 		ipset_data_reset(ipset_session_data(s->session));
 		if (r < 0)
 			return r;
