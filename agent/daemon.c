@@ -344,12 +344,11 @@ static void surround(struct daemon *d)
 static int on_audit(sd_event_source *s, uint64_t usec, void *userdata)
 {
 	struct daemon *d = userdata;
-	int r = d->paused ? 0 : reconcile_audit(d->reconcile);
 
+	if (!d->paused)
+		reconcile_audit(d->reconcile);
 	if (d->firewall && !d->paused)
 		firewall_check(d->firewall);
-	if (r < 0)
-		log_error("audit: the kernel cannot be read: %s", strerror(-r));
 	sd_event_source_set_time_relative(s, AUDIT_INTERVAL / NSEC_PER_USEC);
 	return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
 }
@@ -403,27 +402,32 @@ static int on_reload(sd_event_source *s, const struct signalfd_siginfo *si, void
 	return 0;
 }
 
+static const struct {
+	int number;
+	sd_event_signal_handler_t handler;
+} signals[] = {{SIGTERM, on_stop}, {SIGINT, on_stop}, {SIGHUP, on_reload}};
+
+/* Before any thread is made: all of them inherit this, and the loop alone takes signals. */
+static void block_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+		sigaddset(&set, signals[i].number);
+	sigaddset(&set, SIGCHLD); /* or sd-event cannot wait for processes */
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
 static int add_signals(struct daemon *d)
 {
-	static const struct {
-		int number;
-		sd_event_signal_handler_t handler;
-	} list[] = {{SIGTERM, on_stop}, {SIGINT, on_stop}, {SIGHUP, on_reload}};
+	int r = 0;
 
-	signal(SIGPIPE, SIG_IGN);
-	for (size_t i = 0; i < ARRAY_SIZE(list); i++) {
-		sigset_t set;
-		int r;
-
-		sigemptyset(&set);
-		sigaddset(&set, list[i].number);
-		sigaddset(&set, SIGCHLD); /* or sd-event cannot wait for processes */
-		sigprocmask(SIG_BLOCK, &set, NULL);
-		r = sd_event_add_signal(d->loop, &d->sigs[i], list[i].number, list[i].handler, d);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(signals) && r >= 0; i++)
+		r = sd_event_add_signal(
+			d->loop, &d->sigs[i], signals[i].number, signals[i].handler, d);
+	return r;
 }
 
 /* --- life ------------------------------------------------------------------ */
@@ -446,16 +450,14 @@ static int open_kernel(struct daemon *d)
 {
 	struct kernel_options options = {.device = d->config->device};
 	struct reconcile_handler handler = {on_settled, d};
-	struct kernel *kernel;
-	const char *what = NULL;
-	int r = kernel_open(&options, &kernel, &what);
+	const char *what = "auditor";
+	int r = auditor_new(d->loop, &d->auditor);
 
-	if (r >= 0) {
-		what = "reading it";
-		r = reconcile_new(d->loop, kernel, node_seed(&d->node), &handler, &d->reconcile);
-	}
+	if (r >= 0)
+		r = reconcile_new(d->loop, &options, node_seed(&d->node), d->auditor, &handler,
+			&d->reconcile, &what);
 	if (r < 0)
-		log_error("kernel: %s: %s", str_or(what, "?"), strerror(-r));
+		log_error("kernel: %s: %s", what, strerror(-r));
 	return r;
 }
 
@@ -529,6 +531,7 @@ int daemon_init(struct daemon *d)
 	int r;
 
 	d->started = now_ns();
+	block_signals();
 	r = sd_event_default(&d->loop);
 	if (r < 0)
 		return r;
@@ -551,6 +554,7 @@ void daemon_done(struct daemon *d)
 	feed_free(d->feed);
 	resolver_free(d->resolver);
 	reconcile_free(d->reconcile);
+	auditor_free(d->auditor);
 	desired_free(d->desired);
 	vip_table_free(d->table);
 	vip_table_free(d->held);

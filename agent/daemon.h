@@ -32,6 +32,7 @@ struct daemon {
 	struct vip_table *held; /* a table that would empty a large one, until it is repeated */
 	struct drains *drains;
 	struct desired *desired;
+	struct auditor *auditor;
 	struct reconcile *reconcile;
 	struct firewall *firewall; /* NULL: the operator wants no rules */
 	bool surrounded;           /* the rules were seen to: VIPs may appear */

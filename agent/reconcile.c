@@ -28,13 +28,51 @@
  * the next audit. */
 #define ATTEMPTS 5
 
+/* A wanted state, shared with an audit under way. Both references are held by the loop's thread. */
+struct wanted {
+	unsigned int refs;
+	struct kernel_state *state;
+};
+
+static struct wanted *wanted_new(struct kernel_state *state)
+{
+	struct wanted *w = xcalloc(1, sizeof(*w));
+
+	w->refs = 1;
+	w->state = state;
+	return w;
+}
+
+static struct wanted *wanted_unref(struct wanted *w)
+{
+	if (w && --w->refs == 0) {
+		kernel_state_free(w->state);
+		free(w);
+	}
+	return NULL;
+}
+
+/* An audit, what it was given, and whose it is. */
+struct audit_job {
+	struct audit audit;
+	struct reconcile *reconcile; /* NULL: freed meanwhile */
+	struct wanted *want;
+	uint64_t generation;
+};
+
 struct reconcile {
 	sd_event *loop;
 	struct kernel *kernel;
+	struct kernel_options kernel_options;
 	struct plan_options options;
+	struct auditor *auditor;
 	struct reconcile_handler handler;
 	struct reconcile_stats stats;
-	struct kernel_state *have, *want;
+	struct kernel_state *have;
+	struct wanted *want;
+	uint64_t generation; /* moves with every portion and wanted state: what an audit saw is old
+			      */
+	struct audit_job *job; /* under way */
 	struct plan plan;
 	size_t cursor;        /* next step of the plan */
 	size_t portion;       /* steps of the next portion */
@@ -126,15 +164,8 @@ static void skip_aside(struct reconcile *r)
 	p->n_steps -= r->n_skipped;
 }
 
-/* Plans from what is there to what is wanted, and starts applying it. */
-static void replan(struct reconcile *r)
+static void run_plan(struct reconcile *r)
 {
-	size_t n_conflicts = r->stats.n_conflicts;
-
-	if (plan_make(&r->plan, r->have, r->want, &r->options) < 0)
-		abort(); /* out of memory, as everywhere in agent/ */
-	skip_aside(r);
-	log_conflicts(&r->plan, n_conflicts);
 	r->stats.n_conflicts = r->plan.n_conflicts;
 	r->cursor = 0;
 	r->n_errors = 0;
@@ -143,13 +174,24 @@ static void replan(struct reconcile *r)
 	sd_event_source_set_enabled(r->defer, SD_EVENT_ON);
 }
 
+/* Plans from what is there to what is wanted, and starts applying it. */
+static void replan(struct reconcile *r)
+{
+	size_t n_conflicts = r->stats.n_conflicts;
+
+	if (plan_make(&r->plan, r->have, r->want->state, &r->options) < 0)
+		abort(); /* out of memory, as everywhere in agent/ */
+	skip_aside(r);
+	log_conflicts(&r->plan, n_conflicts);
+	run_plan(r);
+}
+
 /* A wanted state, or an audit, begins: nothing of it has failed yet. */
-static void start(struct reconcile *r, nsec_t since)
+static void begin(struct reconcile *r, nsec_t since)
 {
 	r->since = since;
 	r->attempt = 0;
 	r->n_logged = 0;
-	replan(r);
 }
 
 static void settle(struct reconcile *r)
@@ -257,28 +299,78 @@ static int on_portion(sd_event_source *s, void *userdata)
 
 void reconcile_want(struct reconcile *r, struct kernel_state *want, nsec_t since)
 {
-	kernel_state_free(r->want);
-	r->want = want;
+	wanted_unref(r->want);
+	r->want = wanted_new(want);
+	r->generation++;
 	r->auditing = false;
-	start(r, since);
+	begin(r, since);
+	replan(r);
 }
 
-int reconcile_audit(struct reconcile *r)
+/* Repairs what the audit found: just the steps that both of its dumps asked for. */
+static void repair(struct reconcile *r, struct audit *a)
 {
-	int n;
+	char buf[STEP_STRLEN];
 
-	if (!r->want || r->stats.busy)
-		return 0;
-	n = read_kernel(r);
-	if (n < 0)
-		return n;
-	r->n_aside = 0; /* what failed is tried again */
-	start(r, now_ns());
+	kernel_state_free(r->have);
+	r->have = STEAL(a->have);
+	if (a->plan.n_steps == 0)
+		return;
+	if (!r->failing)
+		log_warning("kernel: differs from the table in %zu steps, repairing: %s%s",
+			a->plan.n_steps, step_format(&a->plan.steps[0], buf),
+			a->plan.n_steps > 1 ? ", ..." : "");
+	r->n_aside = r->n_skipped = 0; /* what failed is tried again */
+	begin(r, now_ns());
+	plan_done(&r->plan);
+	r->plan = a->plan;
+	a->plan = (struct plan){0};
 	r->auditing = true;
-	if (r->plan.n_steps > 0 && !r->failing)
-		log_warning(
-			"kernel: differs from the table in %zu steps, repairing", r->plan.n_steps);
-	return 0;
+	run_plan(r);
+}
+
+static void on_audited(struct audit *a)
+{
+	struct audit_job *job = a->userdata;
+	struct reconcile *r = job->reconcile;
+
+	if (r) {
+		r->job = NULL;
+		r->stats.n_audits++;
+		r->stats.last_audit = now_ns();
+		r->stats.last_audit_duration = a->duration;
+		if (a->error < 0)
+			log_error("audit: the kernel cannot be read: %s", strerror(-a->error));
+		else if (job->generation == r->generation && !r->stats.busy)
+			repair(r, a);
+		/* else the kernel has moved on while it was read: the next audit will see */
+	}
+	wanted_unref(job->want);
+	kernel_state_free(a->have);
+	plan_done(&a->plan);
+	free(job);
+}
+
+void reconcile_audit(struct reconcile *r)
+{
+	struct audit_job *job;
+
+	if (!r->auditor || !r->want || r->stats.busy || r->job)
+		return;
+	job = xcalloc(1, sizeof(*job));
+	job->reconcile = r;
+	job->want = r->want;
+	job->want->refs++;
+	job->generation = r->generation;
+	job->audit = (struct audit){
+		.open = r->kernel_options,
+		.want = r->want->state,
+		.options = r->options,
+		.done = on_audited,
+		.userdata = job,
+	};
+	r->job = job;
+	auditor_submit(r->auditor, &job->audit);
 }
 
 int reconcile_observe(struct reconcile *r, const struct service_key *keys, size_t n_keys)
@@ -317,7 +409,7 @@ int reconcile_diff(struct reconcile *r, struct plan *ret)
 	n = kernel_read(r->kernel, &fresh);
 	if (n < 0)
 		return n;
-	n = plan_make(ret, fresh, r->want, &r->options);
+	n = plan_make(ret, fresh, r->want->state, &r->options);
 	kernel_state_free(fresh);
 	return n;
 }
@@ -359,7 +451,8 @@ int reconcile_flush(struct reconcile *r)
 	struct kernel_state *empty = kernel_state_new();
 	int n;
 
-	r->want = kernel_state_free(r->want);
+	r->want = wanted_unref(r->want);
+	r->generation++;
 	sd_event_source_set_enabled(r->defer, SD_EVENT_OFF);
 	r->stats.busy = false;
 	n = empty ? read_kernel(r) : -ENOMEM;
@@ -376,22 +469,30 @@ int reconcile_remove_frame(struct reconcile *r)
 	return n < 0 ? n : read_kernel(r);
 }
 
-int reconcile_new(sd_event *loop, struct kernel *kernel, uint64_t seed,
-	const struct reconcile_handler *handler, struct reconcile **ret)
+int reconcile_new(sd_event *loop, const struct kernel_options *kernel, uint64_t seed,
+	struct auditor *auditor, const struct reconcile_handler *handler, struct reconcile **ret,
+	const char **ret_what)
 {
 	struct reconcile *r = xcalloc(1, sizeof(*r));
 	int n;
 
 	r->loop = sd_event_ref(loop);
-	r->kernel = kernel;
+	r->kernel_options = *kernel;
+	r->auditor = auditor;
 	r->options.seed = seed;
 	r->handler = *handler;
 	r->portion = 256;
-	n = sd_event_add_defer(loop, &r->defer, on_portion, r);
+	n = kernel_open(kernel, &r->kernel, ret_what);
+	if (n >= 0) {
+		*ret_what = "reading the kernel";
+		n = read_kernel(r);
+	}
+	if (n >= 0) {
+		*ret_what = "event loop";
+		n = sd_event_add_defer(loop, &r->defer, on_portion, r);
+	}
 	if (n >= 0)
 		n = sd_event_source_set_enabled(r->defer, SD_EVENT_OFF);
-	if (n >= 0)
-		n = read_kernel(r);
 	if (n < 0) {
 		reconcile_free(r);
 		return n;
@@ -404,10 +505,12 @@ struct reconcile *reconcile_free(struct reconcile *r)
 {
 	if (!r)
 		return NULL;
+	if (r->job)
+		r->job->reconcile = NULL;
 	sd_event_source_disable_unref(r->defer);
 	plan_done(&r->plan);
 	kernel_state_free(r->have);
-	kernel_state_free(r->want);
+	wanted_unref(r->want);
 	kernel_free(r->kernel);
 	free(r->aside);
 	sd_event_unref(r->loop);

@@ -11,8 +11,7 @@
  */
 #include <systemd/sd-event.h>
 
-#include "agent/util.h"
-#include "ipvs/kernel.h"
+#include "agent/audit.h"
 
 struct reconcile;
 
@@ -20,7 +19,8 @@ struct reconcile_stats {
 	uint64_t n_runs;      /* wanted states brought into the kernel */
 	uint64_t n_steps;     /* commands sent */
 	uint64_t n_failed;    /* commands refused, retries included */
-	uint64_t n_reads;     /* whole reads of the kernel */
+	uint64_t n_reads;     /* whole reads of the kernel in the event loop */
+	uint64_t n_audits;    /* whole reads beside it */
 	uint64_t n_repairs;   /* commands of audits: what others had changed */
 	nsec_t last_done;     /* monotonic; 0: never */
 	nsec_t last_duration; /* from the wanted state to its last acknowledgement */
@@ -29,6 +29,7 @@ struct reconcile_stats {
 	size_t n_pending;     /* steps left of the plan in force */
 	size_t n_failing;     /* steps that failed twice and wait for the next audit */
 	size_t n_conflicts;   /* services that are wanted, but belong to someone else */
+	nsec_t last_audit, last_audit_duration;
 };
 
 struct reconcile_handler {
@@ -37,16 +38,20 @@ struct reconcile_handler {
 	void *userdata;
 };
 
-/* Takes the kernel over (also on failure) and reads it. 0 or a negative errno. */
-int reconcile_new(sd_event *loop, struct kernel *kernel, uint64_t seed,
-	const struct reconcile_handler *handler, struct reconcile **ret);
+/* Opens the kernel and reads it. `auditor` may be NULL: then reconcile_audit() does nothing. 0 or a
+ * negative errno, *ret_what (static text) then says what failed. The strings of `kernel` must
+ * outlive it. */
+int reconcile_new(sd_event *loop, const struct kernel_options *kernel, uint64_t seed,
+	struct auditor *auditor, const struct reconcile_handler *handler, struct reconcile **ret,
+	const char **ret_what);
 /* Leaves the kernel as it is: everything goes on forwarding. */
 struct reconcile *reconcile_free(struct reconcile *r);
 
 /* Wants this; takes ownership. `since` is when its cause came in (for latencies). */
 void reconcile_want(struct reconcile *r, struct kernel_state *want, nsec_t since);
-/* Reads the kernel anew and repairs what differs, now. */
-int reconcile_audit(struct reconcile *r);
+/* Has the auditor compare the kernel with what is wanted, and repairs what others changed. Does
+ * nothing while one is under way, steps are, or nothing is wanted. */
+void reconcile_audit(struct reconcile *r);
 /* Reads the connection counts of these services into reconcile_have(). 0 or negative errno. */
 int reconcile_observe(struct reconcile *r, const struct service_key *keys, size_t n_keys);
 /* Reads the kernel anew and plans without applying. 0 or a negative errno. */

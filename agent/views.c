@@ -192,6 +192,9 @@ static json_object *kernel_view(const struct daemon *d)
 	put_int(o, "failed_steps", s->n_failed);
 	put_int(o, "repairs", s->n_repairs);
 	put_int(o, "reads", s->n_reads);
+	put_int(o, "audits", s->n_audits);
+	put_age(o, "last_audit", s->last_audit);
+	put_duration(o, "last_audit_duration", s->last_audit_duration);
 	put_age(o, "settled_age", s->last_done);
 	put_duration(o, "last_duration", s->last_duration);
 	put_duration(o, "longest_hold", s->longest_hold);

@@ -157,7 +157,6 @@ static int flush(const struct config *config)
 	struct kernel_options options = {.device = config->device};
 	struct reconcile_handler handler = {0};
 	struct reconcile *reconcile = NULL;
-	struct kernel *kernel;
 	const char *what = "kernel";
 	sd_event *loop = NULL;
 	sigset_t set;
@@ -168,13 +167,11 @@ static int flush(const struct config *config)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 
 	if (r >= 0)
-		r = kernel_open(&options, &kernel, &what);
-	if (r >= 0)
-		r = reconcile_new(loop, kernel, 0, &handler, &reconcile);
+		r = reconcile_new(loop, &options, 0, NULL, &handler, &reconcile, &what);
 	if (r >= 0)
 		r = flush_kernel(reconcile);
 	if (r < 0)
-		log_error("flush: %s: %s", str_or(what, "kernel"), strerror(-r));
+		log_error("flush: %s: %s", what, strerror(-r));
 	reconcile_free(reconcile);
 	sd_event_unref(loop);
 	return r < 0;
