@@ -174,6 +174,20 @@ static struct mesos_state *read_state(const char *path)
 
 /* ---- the table for people ---- */
 
+/* A task's id, without what could drive a terminal. */
+static void add_task(struct columns *c, const char *id)
+{
+	char *text = strdup(id);
+
+	if (!text)
+		abort();
+	for (char *p = text; *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = '?';
+	columns_add(c, "%s", text);
+	free(text);
+}
+
 static void add_row(struct columns *c, const struct vip *vip, size_t i)
 {
 	const struct vip_backend *b = &vip->backends[i];
@@ -190,7 +204,7 @@ static void add_row(struct columns *c, const struct vip *vip, size_t i)
 	columns_add(c, "%s", endpoint_format(&b->address, b->port, endpoint));
 	columns_add(c, "%u", b->weight);
 	columns_add(c, "%s", ip_addr_format(&b->agent, address));
-	columns_add(c, "%s", b->task);
+	add_task(c, b->task);
 }
 
 static void print_vips(const struct vip_table *t)
@@ -210,13 +224,22 @@ static void print_vips(const struct vip_table *t)
 		t->n_tasks_seen);
 }
 
+/* Text of the document, without what could drive a terminal. */
+static void print_text(const char *text)
+{
+	for (; *text; text++)
+		fputc((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text, stderr);
+}
+
 /* One that stands for a whole task has neither key nor value. */
 static void print_rejection(const struct mesos_rejection *r)
 {
-	fprintf(stderr, "  %s: ", *r->task ? r->task : "(no task)");
-	if (*r->key || *r->value)
-		fprintf(stderr, "%s=%s: ", r->key, r->value);
-	fprintf(stderr, "%s\n", r->detail);
+	const char *const parts[] = {"  ", *r->task ? r->task : "(no task)", ": ", r->key,
+		*r->key ? "=" : "", r->value, *r->key || *r->value ? ": " : "", r->detail};
+
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+		print_text(parts[i]);
+	fputc('\n', stderr);
 }
 
 static void print_rejections(const struct vip_table *t)

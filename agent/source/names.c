@@ -100,6 +100,8 @@ uint32_t names_phash2(const void *bytes, size_t n_bytes)
 	uint32_t a = golden, b = golden, c = golden * 13;
 	size_t n = n_bytes;
 
+	if (!n) /* Erlang does not mix what is empty */
+		return c;
 	for (; n >= 12; p += 12, n -= 12) {
 		a += little_endian(p, 4);
 		b += little_endian(p + 4, 4);
