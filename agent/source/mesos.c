@@ -651,12 +651,9 @@ static void name_rejections(struct mesos_parser *p, const struct resolver *r)
 {
 	for (size_t i = 0; i < p->rejects.n; i++) {
 		struct mesos_rejection *j = &p->rejects.list[i];
-		size_t before = p->framework_ids.n;
-		uint32_t id = *j->framework ? strset_add(&p->framework_ids, j->framework,
-						      strlen(j->framework))
-					    : TASK_NO_ID;
+		uint32_t id = strset_find(&p->framework_ids, j->framework, strlen(j->framework));
 
-		if (id < before && r->frameworks[id])
+		if (id != STRSET_NONE && r->frameworks[id])
 			j->framework = r->frameworks[id];
 	}
 }

@@ -63,17 +63,31 @@ static void grow(struct strset *set)
 		place(set, i);
 }
 
-uint32_t strset_add(struct strset *set, const void *bytes, size_t n_bytes)
+static uint32_t find(const struct strset *set, const void *bytes, size_t n_bytes, uint32_t h)
 {
-	uint32_t h = hash_bytes(bytes, n_bytes);
-
-	for (size_t mask = set->n_slots - 1, i = h & mask; set->n_slots && set->slots[i];
-		i = (i + 1) & mask) {
+	if (!set->n_slots)
+		return STRSET_NONE;
+	for (size_t mask = set->n_slots - 1, i = h & mask; set->slots[i]; i = (i + 1) & mask) {
 		uint32_t found = set->slots[i] - 1;
+
 		if (set->hashes[found] == h && set->lengths[found] == n_bytes &&
 			memcmp(set->strings[found], bytes, n_bytes) == 0)
 			return found;
 	}
+	return STRSET_NONE;
+}
+
+uint32_t strset_find(const struct strset *set, const void *bytes, size_t n_bytes)
+{
+	return find(set, bytes, n_bytes, hash_bytes(bytes, n_bytes));
+}
+
+uint32_t strset_add(struct strset *set, const void *bytes, size_t n_bytes)
+{
+	uint32_t h = hash_bytes(bytes, n_bytes), found = find(set, bytes, n_bytes, h);
+
+	if (found != STRSET_NONE)
+		return found;
 	grow(set);
 	set->strings[set->n] = arena_strndup(set->arena, bytes, n_bytes);
 	set->hashes[set->n] = h;

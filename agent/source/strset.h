@@ -9,6 +9,8 @@
 
 struct arena;
 
+#define STRSET_NONE UINT32_MAX
+
 struct strset {
 	struct arena *arena;
 	size_t n, allocated;
@@ -20,5 +22,7 @@ struct strset {
 
 void strset_init(struct strset *set, struct arena *arena);
 void strset_done(struct strset *set);
+/* The number of this string, or STRSET_NONE. */
+uint32_t strset_find(const struct strset *set, const void *bytes, size_t n_bytes);
 /* The number of this string, which is added if it is new (then `set->n` has grown). */
 uint32_t strset_add(struct strset *set, const void *bytes, size_t n_bytes);

@@ -246,7 +246,7 @@ static void allocate_family(struct builder *b, const struct address_range *range
 	qsort(entries, n, sizeof *entries, entry_cmp);
 	names_allocate(entries, n, taken, n_taken, range);
 	for (size_t i = 0; i < n; i++) {
-		found[strset_add(&b->names, entries[i].name, strlen(entries[i].name))] =
+		found[strset_find(&b->names, entries[i].name, strlen(entries[i].name))] =
 			entries[i].address;
 		if (entries[i].address.family == AF_UNSPEC)
 			reject_full(b, entries[i].name, family);

@@ -377,7 +377,7 @@ static void test_ports(void **state)
 		{"pod: mapping in the status",
 			STATE(RUNNING
 				", " CONTAINER_80 ", 'statuses': [{'timestamp': 1, "
-						  "'container_status': {'network_infos': "
+				"'container_status': {'network_infos': "
 				"[{'ip_addresses': [" IP("9.0.0.2") "], 'port_mappings': [" MAP(
 					80, 31000) "]}]}}]"),
 			IS("10.0.0.5:31000*1=9.0.0.2:80")},
@@ -406,7 +406,7 @@ static void test_ports(void **state)
 		{"addresses of the latest status only",
 			STATE(RUNNING
 				", " CONTAINER_80 ", 'statuses': [{'timestamp': 2, "
-						  "'container_status': {'network_infos': "
+				"'container_status': {'network_infos': "
 				"[{'ip_addresses': [" IP(
 					"9.0.0.2") "]}]}}, {'timestamp': 1, "
 						   "'container_status': {'network_infos': "
@@ -621,6 +621,20 @@ static void test_rejections(void **state)
 	mesos_state_free(s);
 }
 
+/* Several rejections with a framework's name, which is the id of none. */
+static void test_rejections_of_one_framework(void **state)
+{
+#define LOST(id) "{'id': '" id "', 'framework_id': 'F', 'slave_id': 'T', " RUNNING ", " BASIC "}"
+	char error[200];
+	struct mesos_state *s =
+		read_doc(DOC(LOST("a") ", " LOST("b") ", " LOST("c"), AGENT), error);
+
+	assert_int_equal(s->n_rejections, 3);
+	for (size_t i = 0; i < 3; i++)
+		assert_string_equal(s->rejections[i].framework, "marathon");
+	mesos_state_free(s);
+}
+
 /* Cut anywhere into two, or into pieces of any size, the document gives the same table; a
  * beginning of it gives none. */
 static void test_pieces(void **state)
@@ -674,6 +688,7 @@ int main(void)
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_too_many_labels),
 		cmocka_unit_test(test_rejections),
+		cmocka_unit_test(test_rejections_of_one_framework),
 		cmocka_unit_test(test_pieces),
 	};
 
