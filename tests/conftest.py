@@ -15,12 +15,28 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "cluster(nodes=2, **more): what the test's cluster is like")
 
 
+_running = {}  # by what they are like: making one anew for each test would take most of the time
+
+
 @pytest.fixture
 def cluster(request):
-    """A running cluster of processes: two agents' nodes and the master's, no vipd yet."""
+    """A cluster of processes as new: two agents' nodes and the master's, no vipd yet."""
     marker = request.node.get_closest_marker("cluster")
-    with Cluster(**{"nodes": 2, **(marker.kwargs if marker else {})}) as c:
-        yield c
+    kind = {"nodes": 2, **(marker.kwargs if marker else {})}
+    key = repr(sorted(kind.items()))
+    if key not in _running:
+        _running[key] = Cluster(**kind).__enter__()
+    yield _running[key]
+    try:
+        _running[key].reset()
+    except Exception:
+        # The test has broken what a reset cannot mend; the next one gets a new cluster.
+        _running.pop(key).close()
+
+
+def pytest_sessionfinish(session):
+    for c in _running.values():
+        c.close()
 
 
 @pytest.fixture

@@ -8,6 +8,9 @@
  * for more: they show whether anything cuts a long-lived connection. With UDP there are no streams,
  * and a fresh connection is a fresh source port.
  *
+ * With --ask it does something else: it makes so many new connections one after the other and
+ * prints who answered each, which is what curl in a loop would do, only faster.
+ *
  * Who answers is told by the first line of the answer's body, so any server that names itself there
  * will do. A failure is counted by what happened (refused, reset, ...) and by what it happened to:
  * a connection being made, a request under way, one idle between requests, a stream. Those of an
@@ -147,6 +150,7 @@ static struct options {
 	bool json;
 	bool progress;
 	uint64_t allow;
+	uint64_t ask; /* connections to make one after the other; 0: load instead */
 } opt = {
 	.n_kept = 1,
 	.seconds = 10,
@@ -477,6 +481,8 @@ static void conn_attribute(struct conn *c)
 		c->instance->last_connection = c->made;
 	}
 	n_answered++;
+	if (opt.ask)
+		puts(c->id);
 	histogram_add(&request_times, now - c->began);
 	if (last_answer && now - last_answer > longest_gap)
 		longest_gap = now - last_answer;
@@ -690,6 +696,12 @@ static void open_due_connections(void)
 	static uint64_t done;
 	uint64_t n;
 
+	if (opt.ask && LIST_EMPTY(&conns)) {
+		if (done++ == opt.ask)
+			stopping = true;
+		else
+			conn_new(CONN_FRESH);
+	}
 	for (n = due(opt.fresh_rate, done); n > 0; n--) {
 		done++;
 		conn_new(CONN_FRESH);
@@ -785,6 +797,7 @@ static void run(void)
 		conn_new(CONN_KEPT);
 	for (i = 0; i < opt.n_streams; i++)
 		conn_new(CONN_STREAM);
+	open_due_connections();
 	while (!stopping && now < end)
 		loop_once(end);
 	/* What is under way may still be answered, for as long as a second. */
@@ -904,10 +917,21 @@ static void print_times(const char *name, const struct histogram *h)
 			(double)histogram_quantile(h, 0.99) / 1000, (double)h->max / 1000);
 }
 
+static void report_failures(FILE *out)
+{
+	unsigned p, f;
+
+	for (p = 0; p < N_PHASES; p++)
+		for (f = 0; f < N_FAILURES; f++)
+			if (failures[p][f])
+				fprintf(out, "failed      %" PRIu64 " x %s: %s\n", failures[p][f],
+					phase_names[p], failure_names[f]);
+}
+
 static void report_human(double seconds)
 {
 	char target[HOSTPORT_TEXT_MAX];
-	unsigned i, p, f;
+	unsigned i;
 
 	printf("%s (%s) for %.1f s\n", hostport_format(&opt.target, target),
 		opt.udp ? "udp" : "tcp", seconds);
@@ -923,11 +947,7 @@ static void report_human(double seconds)
 	putchar('\n');
 	print_times("connecting ", &connect_times);
 	print_times("answering  ", &request_times);
-	for (p = 0; p < N_PHASES; p++)
-		for (f = 0; f < N_FAILURES; f++)
-			if (failures[p][f])
-				printf("failed      %" PRIu64 " x %s: %s\n", failures[p][f],
-					phase_names[p], failure_names[f]);
+	report_failures(stdout);
 	for (i = 0; i < n_instances; i++)
 		printf("%5.1f %% %9" PRIu64 " answers %6" PRIu64 " connections %4" PRIu64
 		       " cut  %s\n",
@@ -956,6 +976,8 @@ static const char help[] =
 	"      --allow N          failures that are no failure of the run (0)\n"
 	"      --progress         a line per second on stderr\n"
 	"      --json             the report as one JSON object\n"
+	"      --ask N            make N connections, one after the other, and print who answers "
+	"each\n"
 	"\n"
 	"A SIGINT or SIGTERM ends the run early, with its report. Exit status: 0; 1 if there were\n"
 	"failures or nothing answered; 2 for a wrong command line.\n";
@@ -976,7 +998,15 @@ static double parse_number(const char *text, double most)
 	return value;
 }
 
-enum { OPT_PATH = 256, OPT_STREAM_PATH, OPT_NO_RECONNECT, OPT_ALLOW, OPT_PROGRESS, OPT_JSON };
+enum {
+	OPT_PATH = 256,
+	OPT_STREAM_PATH,
+	OPT_NO_RECONNECT,
+	OPT_ALLOW,
+	OPT_PROGRESS,
+	OPT_JSON,
+	OPT_ASK
+};
 
 static void parse_option(int o, const char *arg)
 {
@@ -1025,6 +1055,11 @@ static void parse_option(int o, const char *arg)
 	case OPT_JSON:
 		opt.json = true;
 		break;
+	case OPT_ASK:
+		opt.ask = (uint64_t)parse_number(arg, 1e9);
+		opt.n_kept = 0;
+		opt.seconds = 0;
+		break;
 	case 'h':
 		fputs(help, stdout);
 		exit(0);
@@ -1050,6 +1085,7 @@ static void parse_options(int argc, char **argv)
 		{"allow", required_argument, NULL, OPT_ALLOW},
 		{"progress", no_argument, NULL, OPT_PROGRESS},
 		{"json", no_argument, NULL, OPT_JSON},
+		{"ask", required_argument, NULL, OPT_ASK},
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
@@ -1116,7 +1152,9 @@ int main(int argc, char **argv)
 	run();
 	seconds = seconds_since_start(read_clock());
 	qsort(instances, n_instances, sizeof(instances[0]), compare_instances);
-	if (opt.json)
+	if (opt.ask)
+		report_failures(stderr);
+	else if (opt.json)
 		report_json(seconds);
 	else
 		report_human(seconds);

@@ -15,6 +15,8 @@ Tests and the demo both use this module; it knows nothing of pytest. It needs ro
 kernel with IPVS: `tools/guest` provides both.
 """
 import contextlib
+import ipaddress
+import http.client
 import itertools
 import json
 import os
@@ -30,7 +32,7 @@ import time
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / "tests" / "standin"))
-from standin_control import call  # noqa: E402
+from standin_control import UnixConnection, call  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("VIPD_BUILD", REPO / "build"))
 VIPD = BUILD / "agent" / "vipd"
@@ -40,8 +42,22 @@ HELLOWORLD = BUILD / "tests" / "standin" / "helloworld"
 MASTER = REPO / "tests" / "standin" / "master.py"
 
 MASTER_PORT = 5050
+# What a test may leave in a node's namespace.
+CLEAN_KERNEL = """
+ipvsadm -C
+for l in $(ip -o link show type dummy | cut -d: -f2); do ip link del $l; done
+ip route flush table local proto static
+ip route flush table local 7.7.8.0/24
+ipset destroy
+ip link set eth0 up
+if iptables-save 2>/dev/null | grep -q VIPD; then for t in nat filter mangle; do
+	iptables -t $t -F; iptables -t $t -X; ip6tables -t $t -F; ip6tables -t $t -X; done; fi
+[ -z "$(ipvsadm -Sn)$(ipset list -n)" ]
+"""
 # Fast enough that a test does not wait for polls, slow enough that they do not fill the machine.
 POLL_INTERVAL = "200ms"
+# Long enough to be seen, short enough to be waited for.
+DRAIN_TIMEOUT = "1s"
 # What to wait for anything that normally takes well under a second: generous, for slow machines.
 PATIENCE = 20.0
 
@@ -106,6 +122,13 @@ class Process:
             self._file.close()
         return status
 
+    def kill(self):
+        """Ends it and all it has started, whatever it does."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.popen.wait()
+        self._file.close()
+
     def output(self):
         return self.log.read_text(errors="replace")
 
@@ -152,6 +175,7 @@ class Node:
         self.dir = cluster.dir / name
         self.socket = self.dir / "vipd.sock"
         self.vipd = None
+        self.holder = None
         self.dir.mkdir()
 
     # Running things in the node
@@ -182,7 +206,7 @@ class Node:
         settings = {
             "masters": ",".join(self.cluster.master_urls), "poll_interval": POLL_INTERVAL,
             "node_address": self.address, "node_address6": self.address6,
-            "socket": self.socket, "state_dir": self.dir, **self.cluster.vipd_options, **options}
+            "socket": self.socket, "state_dir": self.dir, "drain_timeout": DRAIN_TIMEOUT, **self.cluster.vipd_options, **options}
         return [VIPD, "--config", "/dev/null"] + [
             f"--{k.replace('_', '-')}={v}" for k, v in settings.items() if v is not None]
 
@@ -197,7 +221,8 @@ class Node:
         if not self.vipd.running:
             raise RuntimeError(f"vipd on {self.name} ended with {self.vipd.popen.returncode}:\n"
                                + self.vipd.output()[-2000:])
-        return self.vipctl("status", check=False, json=False).returncode in (0, 1) and self.socket.exists()
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return self.status()["version"]
 
     def stop_vipd(self, number=signal.SIGTERM):
         status = self.vipd.stop(number)
@@ -231,26 +256,47 @@ class Node:
         done = self.vipctl("diff", json=False)
         return "" if done.returncode == 0 else (done.stdout or done.stderr or "vipctl diff failed")
 
+    def api(self, path):
+        """What `vipctl --json` would print, by the same socket, but without a process: in a guest a
+        process is slow, and this is asked often."""
+        connection = UnixConnection(self.socket, PATIENCE)
+        try:
+            connection.request("GET", path)
+            return json.load(connection.getresponse())
+        finally:
+            connection.close()
+
+    def status(self):
+        return self.api("/v1/status")
+
     def vips(self):
         """The VIPs as vipd has them: {"tcp 1.2.3.4:80": {"10.0.0.11:31000": weight}}."""
-        table = self.vipctl("vips")
-        table = table["vips"] if isinstance(table, dict) else table
         return {f"{v['protocol']} {endpoint(v['address'], v['port'])}":
-                {endpoint(b["address"], b["port"]): b["weight"] for b in v["backends"]} for v in table}
+                {endpoint(b["address"], b["port"]): b["weight"] for b in v["backends"]} for v in self.api("/v1/table")}
 
     # The kernel
 
-    def services(self):
-        """What IPVS has: {"tcp 1.2.3.4:80": {"10.0.0.11:31000": weight}}, by ipvsadm, not by ours."""
+    def destinations(self):
+        """What IPVS has, by the kernel's own table, not by any tool of ours:
+        {"tcp 1.2.3.4:80": {"10.0.0.11:31000": (weight, active connections, inactive)}}."""
         found = {}
-        for line in self.run("ipvsadm -Sn").stdout.splitlines():
+        for line in pathlib.Path(f"/proc/{self.holder.pid}/net/ip_vs").read_text().splitlines()[3:]:
             words = line.split()
-            key = {"-t": "tcp", "-u": "udp"}.get(words[1], words[1]) + " " + words[2]
-            if words[0] == "-A":
-                found[key] = {}
+            if words[0] == "->":
+                found[key][ip_vs_endpoint(words[1])] = tuple(int(w) for w in words[3:6])
             else:
-                found[key][words[words.index("-r") + 1]] = int(words[words.index("-w") + 1])
+                key = words[0].lower() + " " + (ip_vs_endpoint(words[1]) if words[0] != "FWM" else words[1])
+                found[key] = {}
         return found
+
+    def services(self):
+        """The same without connections: {"tcp 1.2.3.4:80": {"10.0.0.11:31000": weight}}."""
+        return {vip: {b: numbers[0] for b, numbers in backends.items()}
+                for vip, backends in self.destinations().items()}
+
+    def connections(self, vip):
+        """How many connections are established by way of `vip` from this node, by backend."""
+        return {b: numbers[1] for b, numbers in self.destinations().get(vip, {}).items()}
 
     def kernel_state(self):
         """All of the kernel's state that vipd could touch, in lines whose order means nothing."""
@@ -265,19 +311,17 @@ class Node:
 
     # Traffic
 
-    def ask(self, target, n=1, path="/", timeout=5):
+    def ask(self, target, n=1, path="/", timeout=5, options=[]):
         """Asks n times, each by a new connection, and returns the answers' first lines."""
-        url = f"http://{target}{path}?[1-{n}]"
-        done = self.run(["curl", "-sS", "--max-time", timeout, "--noproxy", "*", "-H", "Connection: close",
-                         url], check=False, timeout=timeout * n + 30)
+        done = self.run([VIPLOAD, "--ask", n, "--timeout", timeout, "--path", path] + options + [target],
+                        check=False, timeout=timeout * n + 30)
         if done.returncode:
-            raise Failure(f"{self.name} asked {target}: {done.stderr.strip()}")
+            raise Failure(f"{self.name} asked {target}: {done.stderr.strip() or done.returncode}")
         return done.stdout.splitlines()
 
     def ask_udp(self, target, n=1):
-        """Asks by n datagrams, each from another port; returns the instances that answered."""
-        report = self.load(target, udp=True, connections=0, new=200, duration=n / 200 + 0.1).wait()
-        return [i["id"] for i in report["instances"]]
+        """The same by n datagrams, each from another port."""
+        return self.ask(target, n, options=["--udp"])
 
     def load(self, target, **options):
         """Starts vipload; see `vipload --help` for the options."""
@@ -292,6 +336,14 @@ class Node:
 
 def endpoint(address, port):
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def ip_vs_endpoint(text):
+    """ADDRESS:PORT of /proc/net/ip_vs, all in hexadecimal, as people write it."""
+    host, port = text.rsplit(":", 1)
+    if host.startswith("["):
+        return endpoint(str(ipaddress.IPv6Address(host.strip("[]"))), int(port, 16))
+    return endpoint(str(ipaddress.IPv4Address(int(host, 16))), int(port, 16))
 
 
 def says(line):
@@ -344,13 +396,38 @@ class Cluster:
         self.nodes = [Node(self, f"node{i}", 10 + i) for i in range(1, self.n_nodes + 1)]
         self.switch = f"{self.prefix}switch"
         ip(["netns add " + self.switch] + [f"netns add {n.netns}" for n in self.every_node])
-        ip(["link add br0 type bridge forward_delay 0", "link set br0 up"], self.switch)
+        links = ["link add br0 type bridge forward_delay 0", "link set br0 up"]
         for i, node in enumerate(self.every_node):
-            ip([f"link add port{i} type veth peer name eth0 netns {node.netns}",
-                f"link set port{i} master br0 up"], self.switch)
+            links += [f"link add port{i} type veth peer name eth0 netns {node.netns}",
+                      f"link set port{i} master br0 up"]
+        ip(links, self.switch)
+        for node in self.every_node:
             ip(["link set lo up", "link set eth0 up", f"addr add {node.address}/24 dev eth0",
                 f"addr add {node.address6}/64 dev eth0 nodad", "route add default via 10.0.0.254"],
                node.netns)
+            # Through it /proc shows the namespace's tables.
+            node.holder = node.spawn(f"holder-{node.name}", ["sleep", "infinity"])
+
+    def reset(self):
+        """Makes it as new for the next test, much faster than a new one: no tasks, no vipd, no state of
+        the kernel beyond the nodes' own links, addresses and sysctls."""
+        keep = [self.master_process] + [n.holder for n in self.every_node]
+        for process in self.processes:
+            if process not in keep:
+                process.kill()
+        self.processes = keep
+        if not self.master_process.running:
+            raise Failure("the stand-in master is gone")
+        self.control("reset")
+        self._register_agents()
+        for node in self.every_node:
+            node.vipd = None
+            node.run(CLEAN_KERNEL)
+            for f in node.dir.iterdir():
+                f.unlink()
+        for log in self.dir.glob("*.log"):
+            if log not in [p.log for p in keep]:
+                log.unlink()
 
     # The master
 
@@ -364,6 +441,9 @@ class Cluster:
                 raise RuntimeError(self.master_process.output())
             return os.path.exists(self.control_socket[len("unix:"):])
         wait_until(answers, "the stand-in master answers")
+        self._register_agents()
+
+    def _register_agents(self):
         for node in self.nodes:
             self.control("agent", hostname=node.address, address6=node.address6, netns=node.netns)
 
@@ -406,12 +486,13 @@ class Cluster:
 
     def wait_backends(self, vip, backends, nodes=None, timeout=PATIENCE):
         """Waits until every node's kernel sends `vip` ("tcp 1.2.3.4:80") to just these backends: a set
-        of "ADDRESS:PORT", or a dict of them with weights. None: until it is gone."""
+        of "ADDRESS:PORT", beside which others may drain with weight 0, or a dict of all with their
+        weights. None: until it is gone."""
         for node in nodes or self.every_node:
             def agrees(node=node):
                 have = node.services().get(vip)
                 if have is not None and backends is not None and not isinstance(backends, dict):
-                    have = set(have)
+                    have = {backend for backend, weight in have.items() if weight}
                 assert have == backends, f"{vip} on {node.name} goes to {have}, should to {backends}"
                 return True
             wait_until(agrees, f"{vip} has its backends on {node.name}", timeout)
@@ -419,10 +500,10 @@ class Cluster:
     def wait_in_step(self, nodes=None, timeout=PATIENCE):
         """Waits until every vipd has applied what the master says now."""
         for node in nodes or self.every_node:
-            polls = node.vipctl("status")["source"]["polls"]
+            polls = node.status()["source"]["polls"]
 
             def in_step(node=node, polls=polls):
-                status = node.vipctl("status")
+                status = node.status()
                 # The poll after next began after now for certain.
                 return status["source"]["polls"] >= polls + 2 and status["kernel"]["in_sync"]
             wait_until(in_step, f"vipd on {node.name} is in step with the master", timeout)
@@ -430,14 +511,10 @@ class Cluster:
     # The end
 
     def close(self):
-        for process in reversed(self.processes):
-            with contextlib.suppress(ProcessLookupError, OSError):
-                os.killpg(process.pid, signal.SIGTERM if process.name == "mesos-master" else signal.SIGKILL)
         for process in self.processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.popen.wait(5)
+            process.kill()
+        # The tasks that the master ran are in sessions of their own.
         for node in self.every_node if self.nodes else []:
-            # Tasks of a master that was killed.
             for pid in netns_pids(node.netns):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

@@ -22,9 +22,11 @@ import argparse
 import gzip
 import json
 import os
+import shlex
 import signal
 import socket
 import socketserver
+import string
 import struct
 import subprocess
 import sys
@@ -193,9 +195,10 @@ class Cluster:
         for i, port in enumerate(task.ports):
             env[f"PORT{i}"] = str(port.get("host_port") or port.get("container_port"))
         env["PORT"] = env.get("PORT0", "")
-        command = ["/bin/sh", "-c", "exec " + task.app.cmd]
+        # As a shell would read it, but without one: it runs in many a loop on slow guests.
+        command = [string.Template(word).safe_substitute(env) for word in shlex.split(task.app.cmd)]
         if task.agent.netns:
-            command = ["ip", "netns", "exec", task.agent.netns] + command
+            command = ["nsenter", f"--net=/run/netns/{task.agent.netns}"] + command
         task.process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL,
                                         stdout=sys.stderr, start_new_session=True)
         threading.Thread(target=self.watch, args=(task, task.process), daemon=True).start()
@@ -260,10 +263,16 @@ class Cluster:
         self.scale(app_id, 0)
         del self.apps[app_id]
 
+    def reset(self):
+        for task in list(self.tasks.values()):
+            self.end_task(task, "TASK_KILLED", signal.SIGKILL)
+        for things in (self.agents, self.frameworks, self.apps):
+            things.clear()
+        self.changed()
+
     def stop(self):
         with self.lock:
-            for task in list(self.tasks.values()):
-                self.end_task(task, "TASK_KILLED", signal.SIGKILL)
+            self.reset()
 
     # The documents, in the master's own shapes
 
@@ -513,6 +522,14 @@ class Control:
     def op_raw(self, a):
         """document: text to serve as /state; null: the cluster's own again"""
         self.raw = a["document"].encode() if a["document"] is not None else None
+
+    def op_reset(self, a):
+        """no apps, no tasks, no frameworks, no agents; good manners"""
+        self.cluster.reset()
+        self.op_leader({"leader": "self"})
+        self.op_mode({"mode": "ok"})
+        self.op_raw({"document": None})
+        self.polls.clear()
 
     def op_polls(self, a):
         """how often which client asked for the state"""

@@ -10,10 +10,12 @@ class ControlError(Exception):
     """The master refused an operation, or cannot be reached; the text says which."""
 
 
-class _UnixConnection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP by a Unix socket."""
+
     def __init__(self, path, timeout):
         super().__init__("localhost", timeout=timeout)
-        self.path = path
+        self.path = str(path)
 
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -24,7 +26,7 @@ class _UnixConnection(http.client.HTTPConnection):
 def call(master, operation, arg=None, timeout=30):
     """Does one operation and returns its answer's object."""
     if master.startswith("unix:"):
-        connection = _UnixConnection(master[len("unix:"):], timeout)
+        connection = UnixConnection(master[len("unix:"):], timeout)
     else:
         connection = http.client.HTTPConnection(master, timeout=timeout)
     try:
