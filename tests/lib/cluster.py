@@ -15,8 +15,9 @@ Tests and the demo both use this module; it knows nothing of pytest. It needs ro
 kernel with IPVS: `tools/guest` provides both.
 """
 import contextlib
-import ipaddress
+import functools
 import http.client
+import ipaddress
 import itertools
 import json
 import os
@@ -206,7 +207,8 @@ class Node:
         settings = {
             "masters": ",".join(self.cluster.master_urls), "poll_interval": POLL_INTERVAL,
             "node_address": self.address, "node_address6": self.address6,
-            "socket": self.socket, "state_dir": self.dir, "drain_timeout": DRAIN_TIMEOUT, **self.cluster.vipd_options, **options}
+            "socket": self.socket, "state_dir": self.dir, "drain_timeout": DRAIN_TIMEOUT,
+            "rules": None if has_iptables() else "no", **self.cluster.vipd_options, **options}
         return [VIPD, "--config", "/dev/null"] + [
             f"--{k.replace('_', '-')}={v}" for k, v in settings.items() if v is not None]
 
@@ -352,6 +354,13 @@ def says(line):
     if not m:
         raise Failure(f"this is not an answer of helloworld: {line!r}")
     return {"pid": int(m[1]), "host": m[2], "says": m[3]}
+
+
+@functools.cache
+def has_iptables():
+    """Whether the kernel has iptables' tables: User-Mode Linux has not."""
+    return subprocess.run(["iptables", "-t", "nat", "-S"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL).returncode == 0
 
 
 class Cluster:
