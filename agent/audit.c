@@ -25,9 +25,8 @@ static int cmp_text(const void *a, const void *b)
 	return strcmp(a, b);
 }
 
-/* Keeps the steps of `plan` that `earlier` has as well. Steps are compared as text, which says
- * all there is to them. */
-static void keep_confirmed(struct plan *plan, const struct plan *earlier)
+/* Steps are compared as text, which says all there is to them. */
+void audit_keep_confirmed(struct plan *plan, const struct plan *earlier)
 {
 	AUTO_FREE char(*texts)[STEP_STRLEN] = xcalloc(earlier->n_steps, sizeof(*texts));
 	char text[STEP_STRLEN];
@@ -64,7 +63,7 @@ static int look_twice(struct audit *a, struct kernel *kernel)
 		return r;
 	}
 	r = look(a, kernel, &a->plan);
-	keep_confirmed(&a->plan, &first);
+	audit_keep_confirmed(&a->plan, &first);
 	plan_done(&first);
 	return r;
 }

@@ -32,6 +32,9 @@ struct audit {
 	struct audit *next; /* the auditor's own */
 };
 
+/* Keeps the steps of `plan` that `earlier`, made from another look, has as well. */
+void audit_keep_confirmed(struct plan *plan, const struct plan *earlier);
+
 int auditor_new(sd_event *loop, struct auditor **ret);
 /* Waits for the audit under way; those not begun end with -ECANCELED. All that was submitted is
  * `done` then. Takes NULL; returns NULL. */

@@ -15,6 +15,7 @@
 #include <errno.h>
 
 #include "agent/log.h"
+#include "agent/wanted.h"
 
 /* How long one portion of steps may hold the loop: it also answers pings and clients. */
 #define PORTION_TARGET (3 * NSEC_PER_MSEC)
@@ -27,30 +28,6 @@
 /* Plans for one wanted state. Each reads the kernel; what has not been found by then waits for
  * the next audit. */
 #define ATTEMPTS 5
-
-/* A wanted state, shared with an audit under way. Both references are held by the loop's thread. */
-struct wanted {
-	unsigned int refs;
-	struct kernel_state *state;
-};
-
-static struct wanted *wanted_new(struct kernel_state *state)
-{
-	struct wanted *w = xcalloc(1, sizeof(*w));
-
-	w->refs = 1;
-	w->state = state;
-	return w;
-}
-
-static struct wanted *wanted_unref(struct wanted *w)
-{
-	if (w && --w->refs == 0) {
-		kernel_state_free(w->state);
-		free(w);
-	}
-	return NULL;
-}
 
 /* An audit, what it was given, and whose it is. */
 struct audit_job {
@@ -96,6 +73,11 @@ const struct reconcile_stats *reconcile_stats(const struct reconcile *r)
 const struct kernel_state *reconcile_have(const struct reconcile *r)
 {
 	return r->have;
+}
+
+struct wanted *reconcile_wanted(const struct reconcile *r)
+{
+	return r->want;
 }
 
 const struct service_key *reconcile_conflicts(const struct reconcile *r, size_t *ret_n)
@@ -359,8 +341,7 @@ void reconcile_audit(struct reconcile *r)
 		return;
 	job = xcalloc(1, sizeof(*job));
 	job->reconcile = r;
-	job->want = r->want;
-	job->want->refs++;
+	job->want = wanted_ref(r->want);
 	job->generation = r->generation;
 	job->audit = (struct audit){
 		.open = r->kernel_options,

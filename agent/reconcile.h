@@ -14,6 +14,7 @@
 #include "agent/audit.h"
 
 struct reconcile;
+struct wanted;
 
 struct reconcile_stats {
 	uint64_t n_runs;      /* wanted states brought into the kernel */
@@ -66,5 +67,7 @@ int reconcile_remove_frame(struct reconcile *r);
 
 const struct reconcile_stats *reconcile_stats(const struct reconcile *r);
 const struct kernel_state *reconcile_have(const struct reconcile *r);
+/* What is wanted; NULL: nothing yet, or no more since a flush. Borrowed. */
+struct wanted *reconcile_wanted(const struct reconcile *r);
 /* Services that exist, are wanted and belong to someone else. */
 const struct service_key *reconcile_conflicts(const struct reconcile *r, size_t *ret_n);

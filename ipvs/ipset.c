@@ -10,7 +10,9 @@
  *   turned back into an errno; what is not recognised is -EIO.
  * - It waits for the kernel without a time-out. The kernel answers set commands before
  *   send() returns.
- * - Its cache of set types is global and goes by name. It can be wrong after sets were
+ * - Its list of set types and its cache of sets' types are global and know no threads, so
+ *   one lock of ours is held while it works: for one batch at most.
+ * - That cache goes by name. It can be wrong after sets were
  *   replaced by hand; the kernel then refuses the command.
  *
  * Reading does not: libipset prints listings as text, looking up the name of each entry's
@@ -28,12 +30,15 @@
 #include <libipset/types.h>
 #include <libmnl/libmnl.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Entries between two commits: what has to be done again one by one if one fails. */
 #define IPSET_BATCH 128
+
+static pthread_mutex_t library = PTHREAD_MUTEX_INITIALIZER;
 
 struct set_spec {
 	const char *name;
@@ -158,7 +163,9 @@ int ipset_socket_open(struct ipset_socket **ret)
 
 	if (!s)
 		return -ENOMEM;
+	pthread_mutex_lock(&library);
 	r = open_session(s);
+	pthread_mutex_unlock(&library);
 	if (!r)
 		r = open_reader(s);
 	if (r < 0) {
@@ -176,8 +183,10 @@ struct ipset_socket *ipset_socket_free(struct ipset_socket *s)
 	batch_done(&s->batch);
 	if (s->reader)
 		mnl_socket_close(s->reader);
+	pthread_mutex_lock(&library);
 	if (s->session)
 		ipset_session_fini(s->session);
+	pthread_mutex_unlock(&library);
 	free(s);
 	return NULL;
 }
@@ -338,12 +347,27 @@ int ipset_create(struct ipset_socket *s)
 	for (size_t i = 0; i < N_SETS; i++) {
 		int r = set_exists(s, &set_specs[i]);
 
-		if (!r)
+		if (!r) {
+			pthread_mutex_lock(&library);
 			r = create_set(s, &set_specs[i]);
+			pthread_mutex_unlock(&library);
+		}
 		if (r < 0)
 			return r;
 	}
 	return 0;
+}
+
+static int destroy_set(struct ipset_session *session, const struct set_spec *spec)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&library);
+	if (set_data(session, IPSET_SETNAME, spec->name) < 0 ||
+		ipset_cmd(session, IPSET_CMD_DESTROY, 0) < 0)
+		r = take_error(session);
+	pthread_mutex_unlock(&library);
+	return r;
 }
 
 int ipset_destroy(struct ipset_socket *s)
@@ -353,13 +377,10 @@ int ipset_destroy(struct ipset_socket *s)
 	for (size_t i = 0; i < N_SETS; i++) {
 		int r = set_exists(s, &set_specs[i]);
 
-		if (r <= 0) {
-			result = r == -EEXIST || !r ? result : r;
-			continue;
-		}
-		if (set_data(s->session, IPSET_SETNAME, set_specs[i].name) < 0 ||
-			ipset_cmd(s->session, IPSET_CMD_DESTROY, 0) < 0)
-			result = take_error(s->session);
+		if (r > 0)
+			r = destroy_set(s->session, &set_specs[i]);
+		if (r < 0 && r != -EEXIST)
+			result = r;
 	}
 	return result;
 }
@@ -419,6 +440,7 @@ int ipset_apply(struct ipset_socket *s, struct step_report *r, size_t first, siz
 	for (size_t i = first; i < first + n;) {
 		size_t some = first + n - i < IPSET_BATCH ? first + n - i : IPSET_BATCH;
 
+		pthread_mutex_lock(&library);
 		if (do_batch(s->session, r->steps + i, some) < 0)
 			for (size_t j = i; j < i + some; j++) {
 				int error = do_entry(s->session, &r->steps[j], 0);
@@ -426,6 +448,7 @@ int ipset_apply(struct ipset_socket *s, struct step_report *r, size_t first, siz
 				if (error)
 					step_report_add(r, j, error);
 			}
+		pthread_mutex_unlock(&library);
 		i += some;
 	}
 	return 0;

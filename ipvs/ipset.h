@@ -4,8 +4,7 @@
  * The four sets: vipd and vipd6 (hash:ip,port: each VIP's address, protocol and port),
  * vipd-ip and vipd-ip6 (hash:ip: each VIP's address). Rules refer to them by name.
  *
- * libipset keeps a list of set types and a cache of sets' types for the whole process: use
- * all sockets from one thread at a time.
+ * Different sockets may be used by different threads at the same time.
  */
 #include "kernel_ops.h"
 

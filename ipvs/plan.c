@@ -153,7 +153,7 @@ struct planner {
 	struct plan *plan;
 	const struct kernel_state *have;
 	const struct kernel_state *want;
-	uint64_t seed;
+	struct plan_options options;
 	bool out_of_memory;
 };
 
@@ -274,7 +274,7 @@ static void shuffle_from(struct planner *pl, size_t first, const struct service_
 
 	if (n < 2)
 		return;
-	state = seed_of(pl->seed, key);
+	state = seed_of(pl->options.seed, key);
 	for (size_t i = n - 1; i > 0; i--) {
 		size_t j = splitmix64(&state) % (i + 1);
 		struct step tmp = steps[i];
@@ -292,6 +292,8 @@ static void plan_destinations(struct planner *pl, const struct service *have,
 	size_t n_have = have ? have->n_destinations : 0, first = pl->plan->n_steps;
 	size_t i = 0, j = 0;
 
+	if (have && pl->options.skip_destinations)
+		return;
 	while (i < n_have || j < want->n_destinations) {
 		const struct destination *h = i < n_have ? &have->destinations[i] : NULL;
 		const struct destination *w =
@@ -377,6 +379,29 @@ static void plan_frame(struct planner *pl)
 		emit(pl, STEP_SETS_ADD);
 }
 
+static const struct ip_addr *source_of(
+	const struct vip_route *route, const struct plan_sources *instead)
+{
+	if (!instead)
+		return &route->source;
+	return route->address.family == AF_INET ? &instead->v4 : &instead->v6;
+}
+
+static bool source_differs(
+	const struct planner *pl, const struct vip_route *have, const struct vip_route *want)
+{
+	return ip_addr_cmp(source_of(have, pl->options.have_sources),
+		source_of(want, pl->options.want_sources));
+}
+
+static void emit_route_add(struct planner *pl, const struct vip_route *want)
+{
+	struct vip_route route = *want;
+
+	route.source = *source_of(want, pl->options.want_sources);
+	emit_route(pl, STEP_ROUTE_ADD, &route);
+}
+
 static void plan_routes(struct planner *pl, enum step_kind kind)
 {
 	const struct kernel_state *have = pl->have, *want = pl->want;
@@ -389,9 +414,8 @@ static void plan_routes(struct planner *pl, enum step_kind kind)
 
 		if (r < 0 && kind == STEP_ROUTE_DEL)
 			emit_route(pl, kind, h);
-		else if (kind == STEP_ROUTE_ADD &&
-			 (r > 0 || (!r && ip_addr_cmp(&h->source, &w->source))))
-			emit_route(pl, kind, w);
+		else if (kind == STEP_ROUTE_ADD && (r > 0 || (!r && source_differs(pl, h, w))))
+			emit_route_add(pl, w);
 		i += r <= 0;
 		j += r >= 0;
 	}
@@ -576,7 +600,7 @@ int plan_make(struct plan *p, const struct kernel_state *have, const struct kern
 
 	*p = (struct plan){};
 	if (options)
-		pl.seed = options->seed;
+		pl.options = *options;
 	each_service(&pl, visit_conflict);
 	if (p->n_conflicts && !pl.out_of_memory) {
 		reduced = kernel_state_new();

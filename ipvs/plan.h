@@ -78,11 +78,22 @@ struct plan {
 
 void plan_done(struct plan *p);
 
+/* The preferred source of every route of one family; AF_UNSPEC: none. */
+struct plan_sources {
+	struct ip_addr v4, v6;
+};
+
 struct plan_options {
 	/* Seeds the order in which new destinations are added to each service, so that the
 	 * nodes of a cluster do not all start with the same one (IPVS' wlc breaks ties by
 	 * position). Any value that differs per node. */
 	uint64_t seed;
+	/* Instead of the sources that the routes of a state bear, so that one wanted state
+	 * serves namespaces with different addresses; NULL: those. `have_sources` is for a
+	 * `have` that is itself a wanted state, and was applied with these. */
+	const struct plan_sources *have_sources, *want_sources;
+	/* `have` was read without destinations: those of services that exist are left alone. */
+	bool skip_destinations;
 };
 
 /* True if `svc`, found in `have`, is vipd's own (see SERVICE_SIGNATURE). */

@@ -639,6 +639,61 @@ static void test_each_field(void **state)
 }
 
 /* Connection counts are no difference. */
+/* One wanted state serves namespaces with different addresses. */
+static void test_sources(void **state)
+{
+	struct kernel_state *have = small_state(), *want = small_state();
+	const struct plan_sources a = {.v4 = addr("10.7.0.1"), .v6 = addr("fd07::1")};
+	const struct plan_sources b = {.v4 = addr("10.7.0.2"), .v6 = addr("fd07::1")};
+	struct plan_options o = {.want_sources = &a};
+	char text[STEP_STRLEN];
+	struct plan p = {};
+
+	/* the kernel's route bears another source than this namespace's */
+	assert_int_equal(plan_make(&p, have, want, &o), 0);
+	assert_int_equal(p.n_steps, 1);
+	assert_string_equal(step_format(&p.steps[0], text), "route add 11.0.0.1 src 10.7.0.1");
+	assert_int_equal(kernel_state_apply(have, &p.steps[0]), 0);
+	plan_done(&p);
+	assert_int_equal(plan_make(&p, have, want, &o), 0);
+	assert_int_equal(p.n_steps, 0);
+	plan_done(&p);
+
+	/* a wanted state stands for what was made of it with the same sources ... */
+	o.have_sources = &a;
+	assert_int_equal(plan_make(&p, want, want, &o), 0);
+	assert_int_equal(p.n_steps, 0);
+	plan_done(&p);
+	/* ... and with others; the family without a route does not matter */
+	o.want_sources = &b;
+	assert_int_equal(plan_make(&p, want, want, &o), 0);
+	assert_int_equal(p.n_steps, 1);
+	assert_string_equal(step_format(&p.steps[0], text), "route add 11.0.0.1 src 10.7.0.2");
+	plan_done(&p);
+	kernel_state_free(have);
+	kernel_state_free(want);
+}
+
+/* What was read without destinations says nothing about them, but a service that is missing
+ * comes with its own. */
+static void test_skip_destinations(void **state)
+{
+	struct kernel_state *have = small_state(), *want = small_state();
+	const struct plan_options o = {.skip_destinations = true};
+	struct plan p = {};
+
+	have->services[0]->n_destinations = 0;
+	assert_int_equal(plan_make(&p, have, want, &o), 0);
+	assert_int_equal(p.n_steps, 0);
+	plan_done(&p);
+	kernel_state_remove_service(have, &want->services[0]->key);
+	assert_int_equal(plan_make(&p, have, want, &o), 0);
+	assert_int_equal(p.n_steps, 1 + want->services[0]->n_destinations);
+	plan_done(&p);
+	kernel_state_free(have);
+	kernel_state_free(want);
+}
+
 static void test_counts_ignored(void **state)
 {
 	struct kernel_state *have = small_state(), *want = small_state();
@@ -808,6 +863,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_each_field),
+		cmocka_unit_test(test_sources),
+		cmocka_unit_test(test_skip_destinations),
 		cmocka_unit_test(test_counts_ignored),
 		cmocka_unit_test(test_conflict),
 		cmocka_unit_test(test_signature_restored),
