@@ -25,6 +25,7 @@ enum key_type {
 	KEY_IPV6,
 	KEY_RANGE4,
 	KEY_RANGE6,
+	KEY_PREFIXES, /* list of networks: "10.0.0.0/8, fd00::/8" */
 	KEY_LEVEL,
 	KEY_SOURCE,
 	KEY_API,
@@ -74,6 +75,11 @@ static const struct key keys[] = {
 	{"drain_timeout", KEY_DURATION, AT(drain_timeout), "30s", "TIME",
 		"how long a TCP backend whose task has ended keeps its connections; 0: not at all",
 		true, 0, 86400 * S},
+	{"slow_start", KEY_DURATION, AT(slow_start), "0s", "TIME",
+		"time over which a new backend of a busy VIP gets its full share; 0: at once", true,
+		0, 3600 * S},
+	{"allow_vips", KEY_PREFIXES, AT(allow_vips), "", "NETWORK,...",
+		"networks in which VIPs are made although this node is connected to them", true},
 	{"rules", KEY_BOOL, AT(rules), "yes", "yes|no",
 		"whether iptables rules around the VIPs are kept in place"},
 	{"masquerade", KEY_BOOL, AT(masquerade), "yes", "yes|no",
@@ -91,6 +97,11 @@ static const struct key keys[] = {
 };
 
 #define N_KEYS ARRAY_SIZE(keys)
+
+static bool is_list(const struct key *k)
+{
+	return k->type == KEY_URLS || k->type == KEY_PREFIXES;
+}
 
 /* Same key with '-' and '_' taken as equal. */
 static bool key_is(const struct key *k, const char *name)
@@ -230,6 +241,34 @@ static const char *set_range(struct address_range *where, const char *value, uin
 	return address_range_parse(value, family, where, &error) < 0 ? error : NULL;
 }
 
+/* Appends the networks of `text`; NULL, or what is wrong. */
+static const char *parse_prefixes(const char *text, struct prefixes *where)
+{
+	AUTO_FREE char *copy = xstrdup(text);
+	char *save = NULL;
+
+	for (char *p = strtok_r(copy, ", \t", &save); p; p = strtok_r(NULL, ", \t", &save)) {
+		where->list = xrealloc(where->list, where->n + 1, sizeof(*where->list));
+		if (prefix_parse(p, &where->list[where->n]) < 0)
+			return "each network is an address and a length such as 10.0.0.0/8";
+		where->n++;
+	}
+	return NULL;
+}
+
+static char *prefixes_text(const struct prefixes *list)
+{
+	char *text = xstrdup(""), buf[IP_ADDR_STRLEN];
+
+	for (size_t i = 0; i < list->n; i++) {
+		AUTO_FREE char *old = text;
+
+		text = xasprintf("%s%s%s/%u", old, i ? "," : "",
+			ip_addr_format(&list->list[i].address, buf), list->list[i].length);
+	}
+	return text;
+}
+
 static const char *set_level(int *where, const char *value)
 {
 	for (int i = LOG_ERR; i <= LOG_DEBUG; i++)
@@ -305,6 +344,8 @@ static const char *key_set(struct config *c, const struct key *k, const char *va
 		return set_range(at, value, AF_INET);
 	case KEY_RANGE6:
 		return set_range(at, value, AF_INET6);
+	case KEY_PREFIXES:
+		return parse_prefixes(value, at);
 	case KEY_LEVEL:
 		return set_level(at, value);
 	case KEY_SOURCE:
@@ -385,6 +426,8 @@ static char *key_text(const struct config *c, const struct key *k)
 	case KEY_RANGE4:
 	case KEY_RANGE6:
 		return range_text(at);
+	case KEY_PREFIXES:
+		return prefixes_text(at);
 	case KEY_LEVEL:
 		return xstrdup(levels[*(const int *)at]);
 	}
@@ -424,6 +467,10 @@ static void key_clear(struct config *c, const struct key *k)
 	case KEY_URLS:
 		*(char ***)at = strv_free(*(char ***)at);
 		break;
+	case KEY_PREFIXES:
+		free(((struct prefixes *)at)->list);
+		*(struct prefixes *)at = (struct prefixes){0};
+		break;
 	case KEY_DURATION:
 	case KEY_BYTES:
 	case KEY_MARK:
@@ -454,7 +501,7 @@ int config_set(struct config *c, const char *key, const char *value, FILE *error
 		fprintf(errors, "--%s: no such option\n", key);
 		return -EINVAL;
 	}
-	if (k->type == KEY_URLS)
+	if (is_list(k))
 		key_clear(c, k); /* the command line replaces the file's list */
 	error = key_set(c, k, value);
 	if (error) {
@@ -539,7 +586,7 @@ static int on_entry(void *userdata, const char *section, const char *name, const
 		return 1;
 	}
 	i = (int)(k - keys);
-	if (k->type == KEY_URLS) {
+	if (is_list(k)) {
 		if (!r->seen[i])
 			key_clear(r->config, k);
 	} else if (r->seen[i]) {

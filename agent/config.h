@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "agent/node.h"
 #include "agent/source/vip_table.h"
 #include "agent/util.h"
 
@@ -31,6 +32,11 @@ struct config {
 	bool ipv6;
 	struct address_range named_range, named_range6;
 	nsec_t drain_timeout; /* 0: no draining */
+	nsec_t slow_start;    /* 0: off */
+	struct prefixes {
+		size_t n;
+		struct prefix *list;
+	} allow_vips;
 	/* the kernel around IPVS */
 	bool rules, masquerade, sysctls;
 	uint64_t masquerade_mark;

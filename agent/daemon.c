@@ -20,6 +20,8 @@
 #define AUDIT_INTERVAL (15 * NSEC_PER_SEC)
 /* How often the connections of draining destinations are counted. */
 #define DRAIN_TICK NSEC_PER_SEC
+/* Services whose connections are counted in one tick: a few microseconds each. */
+#define DRAIN_SERVICES 100
 /* A table of at least this many backends is large: one document alone does not empty it. */
 #define LARGE_TABLE 10
 /* Changed VIPs of one document that are logged by name; the rest is summed up. */
@@ -93,33 +95,50 @@ static void log_table_change(const struct vip_table *old, const struct vip_table
 
 /* --- from a document to the kernel ----------------------------------------- */
 
-/* An address of the first master, toward which this node's own address is chosen. */
-static struct ip_addr toward_master(const struct config *c)
+/* The address in a master's URL; AF_UNSPEC if it is a name. */
+static struct ip_addr master_address(const char *url)
 {
+	const char *host = strstr(url, "://") + 3;
+	bool bracket = *host == '[';
+	AUTO_FREE char *literal = bracket ? xstrndup(host + 1, strcspn(host + 1, "]"))
+					  : xstrndup(host, strcspn(host, ":/"));
 	struct ip_addr a = {0};
-	AUTO_FREE char *host = NULL;
-	const char *url = c->masters ? c->masters[0] : NULL;
-	size_t n;
 
-	if (!url)
-		return a;
-	url = strstr(url, "://") + 3;
-	if (*url == '[')
-		host = xstrndup(url + 1, strcspn(url + 1, "]"));
-	else
-		host = xstrndup(url, strcspn(url, ":/"));
-	n = strlen(host);
-	if (n == 0 || ip_addr_parse(host, &a) < 0)
-		return (struct ip_addr){0};
+	(void)ip_addr_parse(literal, &a);
 	return a;
+}
+
+static int cmp_addr(const void *a, const void *b)
+{
+	return ip_addr_cmp(a, b);
+}
+
+/* The masters' addresses, sorted. Caller frees. */
+static struct ip_addr *master_addresses(const struct config *c, size_t *ret_n)
+{
+	struct ip_addr *list;
+	size_t n = 0;
+
+	while (c->masters && c->masters[n])
+		n++;
+	list = xcalloc(n, sizeof(*list));
+	for (size_t i = 0; i < n; i++)
+		list[i] = master_address(c->masters[i]);
+	qsort(list, n, sizeof(*list), cmp_addr);
+	*ret_n = n;
+	return list;
 }
 
 static int update_node(struct daemon *d)
 {
-	struct ip_addr toward = toward_master(d->config);
+	struct ip_addr toward = {0};
 	char a4[IP_ADDR_STRLEN], a6[IP_ADDR_STRLEN];
 	struct ip_addr old4 = d->node.address, old6 = d->node.address6;
-	int r = node_update(&d->node, &d->config->node_address, &d->config->node_address6, &toward);
+	int r;
+
+	if (d->config->masters && d->config->masters[0])
+		toward = master_address(d->config->masters[0]);
+	r = node_update(&d->node, &d->config->node_address, &d->config->node_address6, &toward);
 
 	if (r < 0)
 		log_error("this node's addresses: %s", strerror(-r));
@@ -137,9 +156,20 @@ static void log_refused(const struct desired *d, size_t n_before)
 	char key[SERVICE_KEY_STRLEN];
 
 	if (d->n_refused > n_before)
-		log_warning("table: %zu VIPs refused: %s %s%s", d->n_refused,
+		log_warning("table: %zu refusals: %s: %s%s", d->n_refused,
 			service_key_format(&d->refused[0].vip->key, key),
 			refusal_text(d->refused[0].reason), d->n_refused > 1 ? ", ..." : "");
+}
+
+/* Sets a timer of the monotonic clock; UINT64_MAX: off. */
+static void arm_at(sd_event_source *timer, nsec_t when)
+{
+	if (when == UINT64_MAX) {
+		sd_event_source_set_enabled(timer, SD_EVENT_OFF);
+		return;
+	}
+	sd_event_source_set_time(timer, when / NSEC_PER_USEC);
+	sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
 }
 
 static char *drains_path(const struct daemon *d)
@@ -157,12 +187,7 @@ static void drains_changed(struct daemon *d)
 	if (r < 0)
 		log_warning(
 			"%s: %s; a restart will start the drains' clocks anew", path, strerror(-r));
-	if (drains_count(d->drains) == 0) {
-		sd_event_source_set_enabled(d->drain_tick, SD_EVENT_OFF);
-		return;
-	}
-	sd_event_source_set_time_relative(d->drain_tick, DRAIN_TICK / NSEC_PER_USEC);
-	sd_event_source_set_enabled(d->drain_tick, SD_EVENT_ONESHOT);
+	arm_at(d->drain_tick, drains_count(d->drains) ? now_ns() + DRAIN_TICK : UINT64_MAX);
 }
 
 /* Table, node or drains changed: the kernel is to follow. */
@@ -172,16 +197,23 @@ static void update_desired(struct daemon *d, nsec_t since)
 	struct desired_input in = {
 		.table = d->table,
 		.node = &d->node,
+		.allowed = d->config->allow_vips.list,
+		.n_allowed = d->config->allow_vips.n,
 		.have = reconcile_have(d->reconcile),
 		.drains = d->drains,
+		.ramps = d->ramps,
 		.now = now_ns(),
 		.drain_timeout = d->config->drain_timeout,
+		.slow_start = d->config->slow_start,
 	};
+	AUTO_FREE struct ip_addr *masters = master_addresses(d->config, &in.n_masters);
 
 	if (!d->table || d->paused || !d->surrounded)
 		return;
+	in.masters = masters;
 	desired_free(d->desired);
 	d->desired = desired_new(&in);
+	arm_at(d->ramp_tick, ramps_deadline(d->ramps, in.now, in.slow_start));
 	log_refused(d->desired, n_refused);
 	if (d->desired->drains_changed)
 		drains_changed(d);
@@ -191,23 +223,21 @@ static void update_desired(struct daemon *d, nsec_t since)
 static int on_drain_tick(sd_event_source *s, uint64_t usec, void *userdata)
 {
 	struct daemon *d = userdata;
-	size_t n = drains_count(d->drains), n_keys = 0;
-	AUTO_FREE struct service_key *keys = xcalloc(n, sizeof(*keys));
-	int r;
+	struct service_key keys[DRAIN_SERVICES];
+	size_t n = drains_next(d->drains, now_ns(), keys, DRAIN_SERVICES);
 
-	for (size_t i = 0; i < n; i++) { /* sorted by service */
-		const struct service_key *key = &drains_get(d->drains, i)->service;
-
-		if (n_keys == 0 || service_key_cmp(key, &keys[n_keys - 1]) != 0)
-			keys[n_keys++] = *key;
-	}
-	r = reconcile_observe(d->reconcile, keys, n_keys);
-	if (r >= 0 && drains_observe(d->drains, reconcile_have(d->reconcile), now_ns()))
+	if (n > 0 && reconcile_observe(d->reconcile, keys, n) < 0)
+		n = 0;
+	if (drains_observe(d->drains, reconcile_have(d->reconcile), keys, n, now_ns()))
 		update_desired(d, now_ns());
-	if (drains_count(d->drains) > 0) {
-		sd_event_source_set_time_relative(s, DRAIN_TICK / NSEC_PER_USEC);
-		sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
-	}
+	if (drains_count(d->drains) > 0)
+		arm_at(s, now_ns() + DRAIN_TICK);
+	return 0;
+}
+
+static int on_ramp_tick(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	update_desired(userdata, now_ns());
 	return 0;
 }
 
@@ -485,16 +515,23 @@ static int open_feed(struct daemon *d)
 	return r;
 }
 
+/* A timer that is off; accurate to a millisecond. */
+static int add_timer(struct daemon *d, sd_event_source **ret, sd_event_time_handler_t handler)
+{
+	int r = sd_event_add_time(d->loop, ret, CLOCK_MONOTONIC, 0, 1000, handler, d);
+
+	return r < 0 ? r : sd_event_source_set_enabled(*ret, SD_EVENT_OFF);
+}
+
 static int start_timers(struct daemon *d)
 {
 	int r = sd_event_add_time_relative(d->loop, &d->audit, CLOCK_MONOTONIC,
 		AUDIT_INTERVAL / NSEC_PER_USEC, 0, on_audit, d);
 
 	if (r >= 0)
-		r = sd_event_add_time_relative(
-			d->loop, &d->drain_tick, CLOCK_MONOTONIC, 0, 0, on_drain_tick, d);
+		r = add_timer(d, &d->drain_tick, on_drain_tick);
 	if (r >= 0)
-		r = sd_event_source_set_enabled(d->drain_tick, SD_EVENT_OFF);
+		r = add_timer(d, &d->ramp_tick, on_ramp_tick);
 	if (r >= 0)
 		r = add_signals(d);
 	if (r >= 0)
@@ -518,6 +555,7 @@ static void open_surroundings(struct daemon *d)
 	if (mkdir(d->config->state_dir, 0755) < 0 && errno != EEXIST)
 		log_warning("%s: %s", d->config->state_dir, strerror(errno));
 	d->drains = drains_new();
+	d->ramps = ramps_new();
 	(void)drains_load(d->drains, path);
 	if (d->config->sysctls)
 		sysctls_apply(d->config->masquerade);
@@ -560,9 +598,11 @@ void daemon_done(struct daemon *d)
 	vip_table_free(d->held);
 	node_done(&d->node);
 	drains_free(d->drains);
+	ramps_free(d->ramps);
 	firewall_free(d->firewall);
 	sd_event_source_disable_unref(d->audit);
 	sd_event_source_disable_unref(d->drain_tick);
+	sd_event_source_disable_unref(d->ramp_tick);
 	for (size_t i = 0; i < ARRAY_SIZE(d->sigs); i++)
 		sd_event_source_disable_unref(d->sigs[i]);
 	sd_event_unref(d->loop);

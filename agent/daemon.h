@@ -31,6 +31,7 @@ struct daemon {
 	uint64_t n_table_changes;
 	struct vip_table *held; /* a table that would empty a large one, until it is repeated */
 	struct drains *drains;
+	struct ramps *ramps;
 	struct desired *desired;
 	struct auditor *auditor;
 	struct reconcile *reconcile;
@@ -41,7 +42,7 @@ struct daemon {
 	bool failing; /* the feed failed last time, and that was logged */
 
 	nsec_t started;
-	sd_event_source *audit, *drain_tick, *sigs[3];
+	sd_event_source *audit, *drain_tick, *ramp_tick, *sigs[3];
 };
 
 /* Opens everything and starts; errors are logged. 0 or a negative errno. */

@@ -1,16 +1,29 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "agent/desired.h"
 
-#include "agent/util.h"
-
 const char *refusal_text(enum refusal r)
 {
 	static const char *const texts[_REFUSAL_N] = {
 		[REFUSAL_UNUSABLE] = "not a usable unicast address",
-		[REFUSAL_OWN_ADDRESS] = "is the address of a node of the cluster",
+		[REFUSAL_OWN_ADDRESS] = "is the address of a node or master of the cluster",
+		[REFUSAL_SUBNET] = "lies in a network that this node is connected to",
+		[REFUSAL_OTHER_FRAMEWORK] = "another framework has claimed this IP VIP",
 	};
 
 	return texts[r];
+}
+
+struct builder {
+	const struct desired_input *in;
+	struct desired *out;
+	struct drain_key *gone; /* on dead nodes: not to be drained */
+	size_t n_gone, gone_allocated;
+};
+
+static void must(int r)
+{
+	if (r < 0)
+		abort(); /* out of memory, as everywhere in agent/ */
 }
 
 /* Addresses that no route may make a VIP: unspecified, "this network", loopback, link-local,
@@ -31,92 +44,185 @@ static int cmp_addr(const void *a, const void *b)
 	return ip_addr_cmp(a, b);
 }
 
-/* The addresses of all agents that the table names; sorted. */
-static struct ip_addr *agent_addresses(const struct vip_table *t, size_t *ret_n)
+static bool is_among(const struct ip_addr *a, const struct ip_addr *list, size_t n)
 {
-	struct ip_addr *all;
-	size_t n = 0;
+	return n && bsearch(a, list, n, sizeof(*list), cmp_addr);
+}
 
-	for (size_t i = 0; i < t->n_vips; i++)
-		n += t->vips[i].n_backends;
-	all = xcalloc(n, sizeof(*all));
-	n = 0;
-	for (size_t i = 0; i < t->n_vips; i++)
-		for (size_t k = 0; k < t->vips[i].n_backends; k++) {
-			const struct ip_addr *agent = &t->vips[i].backends[k].agent;
-
-			if (n == 0 || ip_addr_cmp(agent, &all[n - 1]) != 0)
-				all[n++] = *agent;
-		}
-	qsort(all, n, sizeof(*all), cmp_addr);
-	*ret_n = n;
-	return all;
+static bool is_allowed(const struct desired_input *in, const struct ip_addr *a)
+{
+	for (size_t i = 0; i < in->n_allowed; i++)
+		if (prefix_covers(&in->allowed[i], a))
+			return true;
+	return false;
 }
 
 /* What forbids this VIP, or _REFUSAL_N. */
-static enum refusal admit(const struct vip *vip, const struct node *node,
-	const struct ip_addr *agents, size_t n_agents)
+static enum refusal admit(const struct desired_input *in, const struct vip *vip)
 {
 	const struct ip_addr *a = &vip->key.address;
 
 	if (unusable(a))
 		return REFUSAL_UNUSABLE;
-	if (node_owns(node, a) ||
-		(n_agents && bsearch(a, agents, n_agents, sizeof(*agents), cmp_addr)))
+	if (node_owns(in->node, a) || is_among(a, in->masters, in->n_masters) ||
+		is_among(a, in->table->agents, in->table->n_agents))
 		return REFUSAL_OWN_ADDRESS;
+	if (node_is_connected(in->node, a) && !is_allowed(in, a))
+		return REFUSAL_SUBNET;
 	return _REFUSAL_N;
 }
 
-static void must(int r)
+static void refuse(
+	struct builder *b, const struct vip *vip, enum refusal reason, const char *framework_id)
 {
-	if (r < 0)
-		abort(); /* out of memory, as everywhere in agent/ */
+	struct desired *d = b->out;
+
+	if (framework_id && desired_refusal(d, vip, framework_id))
+		return;
+	d->refused = xrealloc(d->refused, d->n_refused + 1, sizeof(*d->refused));
+	d->refused[d->n_refused++] = (struct refused){vip, reason, framework_id};
 }
 
-static void add_vip(struct kernel_state *want, const struct vip *vip, const struct node *node)
+/* Who has an IP VIP: the framework with the smallest id. NULL for a named VIP, which has its
+ * framework's name in its own. */
+static const char *owner(const struct vip *vip)
 {
-	struct service *svc = kernel_state_service(want, &vip->key);
+	const char *first = NULL;
+
+	for (size_t i = 0; i < vip->n_backends && !vip->name; i++)
+		if (!first || strcmp(vip->backends[i].framework_id, first) < 0)
+			first = vip->backends[i].framework_id;
+	return first;
+}
+
+static enum health health_of(const struct desired_input *in, const struct ip_addr *agent)
+{
+	size_t low = 0, high = in->n_healths;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		int c = ip_addr_cmp(&in->healths[mid].agent, agent);
+
+		if (c == 0)
+			return in->healths[mid].health;
+		if (c < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return HEALTH_UP;
+}
+
+/* True if some backend of the VIP is on a node that is not down. */
+static bool any_up(const struct desired_input *in, const struct vip *vip)
+{
+	for (size_t i = 0; i < vip->n_backends; i++)
+		if (health_of(in, &vip->backends[i].agent) == HEALTH_UP)
+			return true;
+	return false;
+}
+
+static void mark_gone(struct builder *b, const struct vip *vip, const struct destination *d)
+{
+	if (b->n_gone == b->gone_allocated) {
+		b->gone_allocated = b->gone_allocated ? 2 * b->gone_allocated : 64;
+		b->gone = xrealloc(b->gone, b->gone_allocated, sizeof(*b->gone));
+	}
+	b->gone[b->n_gone++] = (struct drain_key){vip->key, d->address, d->port};
+}
+
+/* On its own node a backend is programmed in its local form. */
+static struct destination destination_of(
+	const struct desired_input *in, const struct vip_backend *b)
+{
+	bool local = node_owns(in->node, &b->agent);
+
+	return (struct destination){
+		.address = local ? b->local_address : b->address,
+		.port = local ? b->local_port : b->port,
+		.weight = b->weight,
+	};
+}
+
+static void add_backend(struct builder *b, const struct vip *vip, struct service *svc,
+	const struct vip_backend *backend, enum health health)
+{
+	struct destination d = destination_of(b->in, backend);
+	const struct destination *twin = service_find_destination(svc, &d.address, d.port);
+
+	if (health == HEALTH_CONFIRMED ||
+		(health == HEALTH_DOWN && vip->key.protocol == IPPROTO_UDP)) {
+		mark_gone(b, vip, &d);
+		return;
+	}
+	if (health == HEALTH_DOWN)
+		d.weight = 0;
+	if (twin && twin->weight > d.weight)
+		return; /* two tasks, one place: the healthier speaks for it */
+	must(service_set_destination(svc, &d));
+}
+
+static void add_vip(struct builder *b, const struct vip *vip)
+{
+	struct service *svc = kernel_state_service(b->out->want, &vip->key);
+	const char *framework_id = owner(vip);
+	bool by_health = any_up(b->in, vip);
 
 	must(svc ? 0 : -1);
+	b->out->n_all_down += !by_health && vip->n_backends > 0;
 	for (size_t i = 0; i < vip->n_backends; i++) {
-		const struct vip_backend *b = &vip->backends[i];
-		bool local = node_owns(node, &b->agent);
-		struct destination d = {
-			.address = local ? b->local_address : b->address,
-			.port = local ? b->local_port : b->port,
-			.weight = b->weight,
-		};
-		const struct destination *twin = service_find_destination(svc, &d.address, d.port);
+		const struct vip_backend *backend = &vip->backends[i];
 
-		if (twin && twin->weight > d.weight)
-			continue; /* two tasks, one place: the healthier speaks for it */
-		must(service_set_destination(svc, &d));
+		if (framework_id && strcmp(backend->framework_id, framework_id) != 0)
+			refuse(b, vip, REFUSAL_OTHER_FRAMEWORK, backend->framework_id);
+		else
+			add_backend(b, vip, svc, backend,
+				by_health ? health_of(b->in, &backend->agent) : HEALTH_UP);
 	}
+}
+
+static int cmp_gone(const void *a, const void *b)
+{
+	return drain_key_cmp(a, b);
+}
+
+/* What leaves drains, what comes ramps. */
+static void add_transitions(struct builder *b)
+{
+	const struct desired_input *in = b->in;
+	struct drains_input drains = {
+		.have = in->have,
+		.now = in->now,
+		.timeout = in->drain_timeout,
+		.gone = b->gone,
+		.n_gone = b->n_gone,
+	};
+
+	if (b->n_gone)
+		qsort(b->gone, b->n_gone, sizeof(*b->gone), cmp_gone);
+	b->out->drains_changed = drains_extend(in->drains, b->out->want, &drains);
+	ramps_apply(in->ramps, b->out->want, in->have, in->now, in->slow_start);
 }
 
 struct desired *desired_new(const struct desired_input *in)
 {
-	struct desired *d = xcalloc(1, sizeof(*d));
-	size_t n_agents;
-	AUTO_FREE struct ip_addr *agents = agent_addresses(in->table, &n_agents);
+	struct builder b = {.in = in, .out = xcalloc(1, sizeof(struct desired))};
 
-	d->want = kernel_state_new();
-	must(d->want ? 0 : -1);
+	b.out->want = kernel_state_new();
+	must(b.out->want ? 0 : -1);
 	for (size_t i = 0; i < in->table->n_vips; i++) {
 		const struct vip *vip = &in->table->vips[i];
-		enum refusal why = admit(vip, in->node, agents, n_agents);
+		enum refusal why = admit(in, vip);
 
-		if (why == _REFUSAL_N) {
-			add_vip(d->want, vip, in->node);
-			continue;
-		}
-		d->refused = xrealloc(d->refused, d->n_refused + 1, sizeof(*d->refused));
-		d->refused[d->n_refused++] = (struct refused){vip, why};
+		if (why == _REFUSAL_N)
+			add_vip(&b, vip);
+		else
+			refuse(&b, vip, why, NULL);
 	}
-	d->drains_changed =
-		drains_extend(in->drains, d->want, in->have, in->now, in->drain_timeout);
-	must(kernel_state_complete(d->want, &in->node->address, &in->node->address6));
-	return d;
+	add_transitions(&b);
+	must(kernel_state_complete(b.out->want, &in->node->address, &in->node->address6));
+	free(b.gone);
+	return b.out;
 }
 
 struct desired *desired_free(struct desired *d)
@@ -126,5 +232,20 @@ struct desired *desired_free(struct desired *d)
 	kernel_state_free(d->want);
 	free(d->refused);
 	free(d);
+	return NULL;
+}
+
+const struct refused *desired_refusal(
+	const struct desired *d, const struct vip *vip, const char *framework_id)
+{
+	for (size_t i = 0; d && i < d->n_refused; i++) {
+		const struct refused *r = &d->refused[i];
+
+		if (r->vip != vip)
+			continue;
+		if (!r->framework_id ||
+			(framework_id && strcmp(r->framework_id, framework_id) == 0))
+			return r;
+	}
 	return NULL;
 }

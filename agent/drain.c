@@ -6,9 +6,10 @@
  * reading is not enough: IDLE_READINGS in a row, about a second apart, must show none.
  *
  * What is over is removed at once, unless too much was removed of late: IPVS keeps a removed
- * destination in a list for two minutes and more, and looks through that list whenever a destination
- * is added. With 30,000 in it, adding is a hundred times slower. So at most TRASH_MAX are let go
- * within the time they stay there; the others wait with weight 0, where they cost nothing.
+ * destination in a list for two minutes and more, and looks through that list whenever a
+ * destination is added. With 30,000 in it, adding is a hundred times slower. So at most TRASH_MAX
+ * are let go within the time they stay there; the others wait with weight 0, where they cost
+ * nothing.
  *
  * The file holds monotonic times, which go on over a restart of vipd and mean nothing after
  * a reboot; it therefore names the boot.
@@ -33,9 +34,9 @@
 
 struct drains {
 	size_t n, allocated;
-	struct drain *list; /* sorted by key */
-	size_t cursor;      /* where drains_next() goes on */
-	nsec_t half_began;  /* the current half of the window */
+	struct drain *list;  /* sorted by key */
+	size_t cursor;       /* where drains_next() goes on */
+	nsec_t half_began;   /* the current half of the window */
 	size_t n_removed[2]; /* let go in the half before, and in this one */
 };
 
@@ -180,7 +181,8 @@ static bool extend_destination(struct drains *d, struct kernel_state *want,
 		drain = insert(d, &fresh);
 	drain->seen = true;
 	if (over(drain, in->now)) {
-		/* Asked again before the kernel has done it, this counts twice: on the safe side. */
+		/* Asked again before the kernel has done it, this counts twice: on the safe side.
+		 */
 		drain->waiting = !may_remove(d, in->now);
 		if (!drain->waiting) {
 			d->n_removed[1]++;
@@ -264,7 +266,8 @@ static void observe_service(
 
 		if (service_key_cmp(&drain->key.service, key) != 0)
 			return;
-		dest = svc ? service_find_destination(svc, &drain->key.address, drain->key.port) : NULL;
+		dest = svc ? service_find_destination(svc, &drain->key.address, drain->key.port)
+			   : NULL;
 		drain->n_idle = dest && dest->n_active > 0 ? 0 : drain->n_idle + 1;
 	}
 }
@@ -347,9 +350,9 @@ static int parse_line(const char *line, struct drain *ret)
 	if (sscanf(line, "%45s %u %45s %u %" SCNu64 " %" SCNu64, vip, &vip_port, dest, &port,
 		    &d.since, &d.deadline) != 6)
 		return -EINVAL;
-	if (ip_addr_parse(vip, &d.key.service.address) < 0 || ip_addr_parse(dest, &d.key.address) < 0 ||
-		vip_port < 1 || vip_port > 65535 || port < 1 || port > 65535 ||
-		d.deadline < d.since)
+	if (ip_addr_parse(vip, &d.key.service.address) < 0 ||
+		ip_addr_parse(dest, &d.key.address) < 0 || vip_port < 1 || vip_port > 65535 ||
+		port < 1 || port > 65535 || d.deadline < d.since)
 		return -EINVAL;
 	d.key.service.port = (uint16_t)vip_port;
 	d.key.port = (uint16_t)port;

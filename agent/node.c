@@ -77,31 +77,87 @@ static struct ip_addr source_toward(const struct ip_addr *far)
 	return usable_source(&a) ? a : none;
 }
 
+int prefix_parse(const char *text, struct prefix *ret)
+{
+	const char *slash = strchr(text, '/');
+	AUTO_FREE char *literal = xstrndup(text, slash ? (size_t)(slash - text) : strlen(text));
+	struct prefix p;
+	unsigned long length;
+	char *end = NULL;
+
+	if (ip_addr_parse(literal, &p.address) < 0)
+		return -EINVAL;
+	length = ip_addr_len(p.address.family) * 8;
+	p.length = (uint8_t)length;
+	if (slash) {
+		if (slash[1] < '0' || slash[1] > '9')
+			return -EINVAL;
+		length = strtoul(slash + 1, &end, 10);
+		if (*end || length > p.length)
+			return -EINVAL;
+		p.length = (uint8_t)length;
+	}
+	*ret = p;
+	return 0;
+}
+
+bool prefix_covers(const struct prefix *p, const struct ip_addr *a)
+{
+	size_t whole = p->length / 8;
+	uint8_t mask = (uint8_t)(0xff00 >> (p->length % 8));
+
+	if (a->family != p->address.family || memcmp(a->bytes, p->address.bytes, whole) != 0)
+		return false;
+	return whole == ip_addr_len(a->family) ||
+	       ((a->bytes[whole] ^ p->address.bytes[whole]) & mask) == 0;
+}
+
 static int cmp_addr(const void *a, const void *b)
 {
 	return ip_addr_cmp(a, b);
 }
 
+static void add_own(struct node *n, const struct ip_addr *a)
+{
+	if ((n->n_own & (n->n_own - 1)) == 0) /* a power of two: full, or empty */
+		n->own = xrealloc(n->own, n->n_own ? 2 * n->n_own : 1, sizeof(*n->own));
+	n->own[n->n_own++] = *a;
+}
+
+/* The network behind an address, unless it is only the address itself, or loopback. */
+static void add_subnet(struct node *n, const struct ip_addr *a, const struct sockaddr *netmask)
+{
+	struct ip_addr mask = from_sockaddr(netmask);
+	struct prefix p = {.address = *a};
+
+	mask.family = a->family; /* some links leave it out */
+	while (p.length < 8 * ip_addr_len(a->family) &&
+		mask.bytes[p.length / 8] & (0x80 >> (p.length % 8)))
+		p.length++;
+	if (!usable_source(a) || p.length == 0 || p.length == 8 * ip_addr_len(a->family))
+		return;
+	if ((n->n_subnets & (n->n_subnets - 1)) == 0)
+		n->subnets = xrealloc(
+			n->subnets, n->n_subnets ? 2 * n->n_subnets : 1, sizeof(*n->subnets));
+	n->subnets[n->n_subnets++] = p;
+}
+
 static int own_addresses(struct node *n)
 {
 	struct ifaddrs *list, *i;
-	size_t allocated = 0;
 
 	if (getifaddrs(&list) < 0)
 		return -errno;
 	for (i = list; i; i = i->ifa_next) {
-		struct ip_addr a;
+		struct ip_addr a = {0};
 
-		if (!i->ifa_addr)
-			continue;
-		a = from_sockaddr(i->ifa_addr);
+		if (i->ifa_addr)
+			a = from_sockaddr(i->ifa_addr);
 		if (!a.family)
 			continue;
-		if (n->n_own == allocated) {
-			allocated = allocated ? 2 * allocated : 16;
-			n->own = xrealloc(n->own, allocated, sizeof(*n->own));
-		}
-		n->own[n->n_own++] = a;
+		add_own(n, &a);
+		if (i->ifa_netmask)
+			add_subnet(n, &a, i->ifa_netmask);
 	}
 	freeifaddrs(list);
 	qsort(n->own, n->n_own, sizeof(*n->own), cmp_addr);
@@ -144,7 +200,9 @@ int node_update(struct node *n, const struct ip_addr *fixed, const struct ip_add
 	fresh.address6 = choose(&fresh, fixed6, toward, &far6);
 	r = fresh.n_own != n->n_own || ip_addr_cmp(&fresh.address, &n->address) ||
 	    ip_addr_cmp(&fresh.address6, &n->address6) ||
-	    (n->n_own && memcmp(fresh.own, n->own, n->n_own * sizeof(*n->own)));
+	    (n->n_own && memcmp(fresh.own, n->own, n->n_own * sizeof(*n->own))) ||
+	    fresh.n_subnets != n->n_subnets ||
+	    (n->n_subnets && memcmp(fresh.subnets, n->subnets, n->n_subnets * sizeof(*n->subnets)));
 	node_done(n);
 	*n = fresh;
 	return r;
@@ -155,8 +213,17 @@ bool node_owns(const struct node *n, const struct ip_addr *address)
 	return n->n_own && bsearch(address, n->own, n->n_own, sizeof(*n->own), cmp_addr);
 }
 
+bool node_is_connected(const struct node *n, const struct ip_addr *address)
+{
+	for (size_t i = 0; i < n->n_subnets; i++)
+		if (prefix_covers(&n->subnets[i], address))
+			return true;
+	return false;
+}
+
 void node_done(struct node *n)
 {
 	free(n->own);
+	free(n->subnets);
 	*n = (struct node){0};
 }

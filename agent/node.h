@@ -6,10 +6,21 @@
  */
 #include "ipvs/model.h"
 
+struct prefix {
+	struct ip_addr address;
+	uint8_t length; /* bits */
+};
+
+/* "10.0.0.0/8", "fd00::/8"; an address alone is all its bits. 0 or -EINVAL. */
+int prefix_parse(const char *text, struct prefix *ret);
+bool prefix_covers(const struct prefix *p, const struct ip_addr *a);
+
 struct node {
 	struct ip_addr address, address6; /* preferred sources; AF_UNSPEC if there is none */
 	size_t n_own;
 	struct ip_addr *own; /* all addresses of all links; sorted */
+	size_t n_subnets;
+	struct prefix *subnets; /* networks that links are connected to; no loopback */
 };
 
 /* Finds out anew. `fixed` and `fixed6` (may be AF_UNSPEC) are what the operator said;
@@ -17,5 +28,7 @@ struct node {
  * changed, 0 if not, or a negative errno (then nothing did). */
 int node_update(struct node *n, const struct ip_addr *fixed, const struct ip_addr *fixed6,
 	const struct ip_addr *toward);
+/* True if a link is connected to a network that this address is in. */
+bool node_is_connected(const struct node *n, const struct ip_addr *address);
 bool node_owns(const struct node *n, const struct ip_addr *address);
 void node_done(struct node *n);

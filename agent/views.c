@@ -185,6 +185,7 @@ static json_object *kernel_view(const struct daemon *d)
 	put_int(o, "foreign_services", have->n_services - n_services);
 	put_int(o, "conflicts", s->n_conflicts);
 	put_int(o, "draining", drains_count(d->drains));
+	put_int(o, "ramping", ramps_count(d->ramps));
 	put_int(o, "pending_steps", s->n_pending);
 	put_int(o, "failing_steps", s->n_failing);
 	put_int(o, "runs", s->n_runs);
@@ -256,18 +257,10 @@ static bool in_conflict(const struct daemon *d, const struct service_key *key)
 	return false;
 }
 
-static const struct refused *find_refused(const struct daemon *d, const struct vip *vip)
-{
-	for (size_t i = 0; d->desired && i < d->desired->n_refused; i++)
-		if (d->desired->refused[i].vip == vip)
-			return &d->desired->refused[i];
-	return NULL;
-}
-
 /* What became of a VIP on this node, in one word and a reason. */
 static const char *vip_state(const struct daemon *d, const struct vip *vip, const char **ret_reason)
 {
-	const struct refused *refused = find_refused(d, vip);
+	const struct refused *refused = desired_refusal(d->desired, vip, NULL);
 
 	*ret_reason = NULL;
 	if (d->paused) {
@@ -290,9 +283,10 @@ static const char *vip_state(const struct daemon *d, const struct vip *vip, cons
 	return "programmed";
 }
 
-static json_object *backend_view(
-	const struct daemon *d, const struct vip_backend *b, const struct service *svc)
+static json_object *backend_view(const struct daemon *d, const struct vip *vip,
+	const struct vip_backend *b, const struct service *svc)
 {
+	const struct refused *refused = desired_refusal(d->desired, vip, b->framework_id);
 	json_object *o = json_object_new_object();
 	bool local = node_owns(&d->node, &b->agent);
 	const struct ip_addr *address = local ? &b->local_address : &b->address;
@@ -306,6 +300,7 @@ static json_object *backend_view(
 	put_string(o, "task", b->task);
 	put_string(o, "framework", b->framework);
 	put_bool(o, "local", local);
+	put_string(o, "refused", refused ? refusal_text(refused->reason) : NULL);
 	put_bool(o, "in_kernel", dest != NULL);
 	if (dest) {
 		put_address(o, "kernel_address", address);
@@ -330,7 +325,7 @@ static json_object *vip_view(const struct daemon *d, const struct vip *vip)
 	put_string(o, "state", state);
 	put_string(o, "reason", reason);
 	for (size_t i = 0; i < vip->n_backends; i++)
-		json_object_array_add(backends, backend_view(d, &vip->backends[i], svc));
+		json_object_array_add(backends, backend_view(d, vip, &vip->backends[i], svc));
 	json_object_object_add(o, "backends", backends);
 	return o;
 }

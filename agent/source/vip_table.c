@@ -39,7 +39,7 @@ struct builder {
 	/* The task at hand. */
 	const struct mesos_task *task;
 	const struct ip_addr *agent;
-	const char *task_id, *framework;
+	const char *task_id, *framework, *framework_id;
 };
 
 /* ---- claims ---- */
@@ -106,7 +106,8 @@ static struct vip_backend backend_at(
 		.weight = b->task->weight,
 		.agent = *b->agent,
 		.task = b->task_id,
-		.framework = b->framework};
+		.framework = b->framework,
+		.framework_id = b->framework_id};
 
 	set_local(b, port, &backend);
 	return backend;
@@ -169,6 +170,8 @@ static void claim_task(struct builder *b, const struct mesos_task *t)
 	b->task_id = arena_strdup(b->arena, t->id);
 	text = strset_add(&b->texts, t->framework, strlen(t->framework));
 	b->framework = b->texts.strings[text];
+	text = strset_add(&b->texts, t->framework_id, strlen(t->framework_id));
+	b->framework_id = b->texts.strings[text];
 	for (size_t i = 0; i < t->n_ports; i++)
 		for (size_t j = 0; j < t->ports[i].n_vips; j++)
 			claim_label(b, &t->ports[i], j);
@@ -324,6 +327,21 @@ static size_t add_vip(struct builder *b, const struct claim *claims, size_t n, s
 	return end;
 }
 
+/* All agents' addresses, for who must know which addresses are nodes. */
+static void keep_agents(struct builder *b, struct vip_table *t)
+{
+	size_t n = b->state->n_agents;
+
+	t->agents = arena_alloc(b->arena, n * sizeof *t->agents);
+	if (n)
+		qsort(b->agents, n, sizeof *b->agents, address_cmp);
+	for (size_t i = 0; i < n; i++)
+		if (b->agents[i].family != AF_UNSPEC &&
+			(t->n_agents == 0 ||
+				ip_addr_cmp(&b->agents[i], &t->agents[t->n_agents - 1]) != 0))
+			t->agents[t->n_agents++] = b->agents[i];
+}
+
 static size_t count_vips(const struct builder *b)
 {
 	size_t n = 0;
@@ -340,6 +358,7 @@ static void fill_table(struct builder *b, struct vip_table *t)
 	t->vips = arena_alloc(b->arena, count_vips(b) * sizeof *t->vips);
 	for (size_t i = 0; i < b->n_claims;)
 		i += add_vip(b, b->claims + i, b->n_claims - i, &t->vips[t->n_vips++]);
+	keep_agents(b, t);
 	t->n_tasks_seen = b->state->n_tasks_seen;
 	t->n_bytes = b->state->n_bytes;
 	memcpy(t->n_rejected, b->rejects.n_rejected, sizeof t->n_rejected);
@@ -407,7 +426,8 @@ static bool backend_equal(const struct vip_backend *a, const struct vip_backend 
 {
 	return endpoint_cmp(a, b) == 0 && ip_addr_cmp(&a->local_address, &b->local_address) == 0 &&
 	       a->local_port == b->local_port && a->weight == b->weight &&
-	       ip_addr_cmp(&a->agent, &b->agent) == 0 && strcmp(a->framework, b->framework) == 0;
+	       ip_addr_cmp(&a->agent, &b->agent) == 0 && strcmp(a->framework, b->framework) == 0 &&
+	       strcmp(a->framework_id, b->framework_id) == 0;
 }
 
 static bool vip_equal(const struct vip *a, const struct vip *b)
@@ -423,8 +443,11 @@ static bool vip_equal(const struct vip *a, const struct vip *b)
 
 bool vip_table_equal(const struct vip_table *a, const struct vip_table *b)
 {
-	if (a->n_vips != b->n_vips)
+	if (a->n_vips != b->n_vips || a->n_agents != b->n_agents)
 		return false;
+	for (size_t i = 0; i < a->n_agents; i++)
+		if (ip_addr_cmp(&a->agents[i], &b->agents[i]) != 0)
+			return false;
 	for (size_t i = 0; i < a->n_vips; i++)
 		if (!vip_equal(&a->vips[i], &b->vips[i]))
 			return false;

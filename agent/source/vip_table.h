@@ -17,6 +17,7 @@ struct vip_backend {
 	struct ip_addr agent;
 	const char *task;      /* id */
 	const char *framework; /* name */
+	const char *framework_id;
 };
 
 struct vip {
@@ -29,6 +30,8 @@ struct vip {
 struct vip_table {
 	size_t n_vips;
 	struct vip *vips; /* sorted by key; keys are unique */
+	size_t n_agents;
+	struct ip_addr *agents; /* of all agents with a known address, tasks or not; sorted, unique */
 	/* What was left out, of the document and of the table. */
 	size_t n_rejected[_MESOS_REJECT_N];
 	size_t n_rejections;

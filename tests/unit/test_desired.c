@@ -27,6 +27,7 @@ static struct vip_backend backend(const char *address, uint16_t port, const char
 		.agent = addr(agent),
 		.task = "t",
 		.framework = "marathon",
+		.framework_id = "f1",
 	};
 }
 
@@ -39,20 +40,34 @@ static struct vip vip(const char *address, uint16_t port, struct vip_backend *ba
 	};
 }
 
-static struct desired *one(struct vip v, const char *own)
+/* What one VIP becomes; `more` adds to the input (NULL: nothing). */
+static struct desired *one_with(struct vip v, const char *own, const struct desired_input *more)
 {
-	struct ip_addr a = addr(own);
-	struct node node = {.address = a, .n_own = 1, .own = &a};
-	struct vip_table table = {.n_vips = 1, .vips = &v};
+	struct ip_addr a = addr(own), agent = addr("10.0.0.5");
+	struct prefix subnet = {addr("172.16.0.0"), 12};
+	struct node node = {
+		.address = a, .n_own = 1, .own = &a, .n_subnets = 1, .subnets = &subnet};
+	struct vip_table table = {.n_vips = 1, .vips = &v, .n_agents = 1, .agents = &agent};
+	struct desired_input in = more ? *more : (struct desired_input){0};
 	struct kernel_state *have = kernel_state_new();
-	struct drains *drains = drains_new();
-	struct desired_input in = {
-		.table = &table, .node = &node, .have = have, .drains = drains, .drain_timeout = 1};
-	struct desired *d = desired_new(&in);
+	struct desired *d;
 
-	drains_free(drains);
+	in.table = &table;
+	in.node = &node;
+	in.have = in.have ? in.have : have;
+	in.drains = drains_new();
+	in.ramps = ramps_new();
+	in.drain_timeout = 30 * NSEC_PER_SEC;
+	d = desired_new(&in);
+	drains_free(in.drains);
+	ramps_free(in.ramps);
 	kernel_state_free(have);
 	return d;
+}
+
+static struct desired *one(struct vip v, const char *own)
+{
+	return one_with(v, own, NULL);
 }
 
 static void test_programs_vip(void **state)
@@ -146,9 +161,99 @@ static void test_refusals(void **state)
 	assert_refused("::ffff:1.2.3.4", "10.0.0.1", REFUSAL_UNUSABLE);
 	assert_refused("10.0.0.1", "10.0.0.1", REFUSAL_OWN_ADDRESS); /* this node */
 	assert_refused("10.0.0.5", "10.0.0.1", REFUSAL_OWN_ADDRESS); /* an agent */
+	assert_refused("172.17.0.9", "10.0.0.1", REFUSAL_SUBNET);
+	assert_refused("172.32.0.9", "10.0.0.1", -1); /* just outside */
 	assert_refused("1.2.3.4", "10.0.0.1", -1);
 	assert_refused("223.255.255.254", "10.0.0.1", -1);
 	assert_refused("fd01:c::1", "10.0.0.1", -1);
+}
+
+static void test_masters_and_allowed(void **state)
+{
+	struct vip_backend b = backend("10.0.0.5", 31000, "10.0.0.5");
+	struct ip_addr master = addr("10.0.0.9");
+	struct prefix allowed = {addr("172.17.0.0"), 16};
+	struct desired_input more = {
+		.masters = &master, .n_masters = 1, .allowed = &allowed, .n_allowed = 1};
+	struct desired *d = one_with(vip("10.0.0.9", 80, &b, 1), "10.0.0.1", &more);
+
+	assert_int_equal(d->n_refused, 1);
+	assert_int_equal(d->refused[0].reason, REFUSAL_OWN_ADDRESS);
+	desired_free(d);
+	d = one_with(vip("172.17.0.9", 80, &b, 1), "10.0.0.1", &more);
+	assert_int_equal(d->n_refused, 0);
+	desired_free(d);
+	d = one_with(vip("172.18.0.9", 80, &b, 1), "10.0.0.1", &more);
+	assert_int_equal(d->n_refused, 1);
+	desired_free(d);
+}
+
+/* An IP VIP belongs to the framework with the smallest id; a named one to all of its name. */
+static void test_two_frameworks(void **state)
+{
+	struct vip_backend b[] = {
+		backend("10.0.0.6", 31000, "10.0.0.6"), backend("10.0.0.7", 31001, "10.0.0.7")};
+	struct vip v = vip("1.2.3.4", 80, b, 2);
+	struct desired *d;
+
+	b[0].framework_id = "f2";
+	d = one(v, "10.0.0.1");
+	assert_int_equal(d->want->services[0]->n_destinations, 1);
+	assert_int_equal(d->want->services[0]->destinations[0].port, 31001);
+	assert_int_equal(d->n_refused, 1);
+	assert_int_equal(d->refused[0].reason, REFUSAL_OTHER_FRAMEWORK);
+	assert_string_equal(d->refused[0].framework_id, "f2");
+	desired_free(d);
+	v.name = "redis.marathon.l4lb.thisdcos.directory";
+	d = one(v, "10.0.0.1");
+	assert_int_equal(d->want->services[0]->n_destinations, 2);
+	assert_int_equal(d->n_refused, 0);
+	desired_free(d);
+}
+
+static struct desired *with_health(
+	uint8_t protocol, enum health first, enum health second, const struct kernel_state *have)
+{
+	struct vip_backend b[] = {
+		backend("10.0.0.6", 31000, "10.0.0.6"), backend("10.0.0.7", 31001, "10.0.0.7")};
+	struct node_health healths[] = {
+		{.agent = b[0].agent, .health = first}, {.agent = b[1].agent, .health = second}};
+	struct desired_input more = {.healths = healths, .n_healths = 2, .have = have};
+	struct vip v = vip("1.2.3.4", 80, b, 2);
+
+	v.key.protocol = protocol;
+	return one_with(v, "10.0.0.1", &more);
+}
+
+static void test_dead_nodes(void **state)
+{
+	struct desired *before = with_health(IPPROTO_TCP, HEALTH_UP, HEALTH_UP, NULL);
+	struct desired *d = with_health(IPPROTO_TCP, HEALTH_DOWN, HEALTH_UP, before->want);
+
+	/* down: no new connections, what it has goes on */
+	assert_int_equal(d->want->services[0]->n_destinations, 2);
+	assert_int_equal(d->want->services[0]->destinations[0].weight, 0);
+	assert_int_equal(d->want->services[0]->destinations[1].weight, 1);
+	desired_free(d);
+
+	/* confirmed: gone, and not draining */
+	d = with_health(IPPROTO_TCP, HEALTH_CONFIRMED, HEALTH_UP, before->want);
+	assert_int_equal(d->want->services[0]->n_destinations, 1);
+	desired_free(d);
+
+	/* all of them down: they stay */
+	d = with_health(IPPROTO_TCP, HEALTH_CONFIRMED, HEALTH_DOWN, before->want);
+	assert_int_equal(d->want->services[0]->n_destinations, 2);
+	assert_int_equal(d->want->services[0]->destinations[0].weight, 1);
+	assert_int_equal(d->want->services[0]->destinations[1].weight, 1);
+	assert_int_equal(d->n_all_down, 1);
+	desired_free(d);
+
+	/* UDP: removed at once, since weight 0 moves no flow */
+	d = with_health(IPPROTO_UDP, HEALTH_DOWN, HEALTH_UP, NULL);
+	assert_int_equal(d->want->services[0]->n_destinations, 1);
+	desired_free(d);
+	desired_free(before);
 }
 
 int main(void)
@@ -158,6 +263,9 @@ int main(void)
 		cmocka_unit_test(test_local_form_only_on_own_node),
 		cmocka_unit_test(test_twins_take_greater_weight),
 		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_masters_and_allowed),
+		cmocka_unit_test(test_two_frameworks),
+		cmocka_unit_test(test_dead_nodes),
 	};
 
 	return cmocka_run_group_tests_name("desired", tests, NULL, NULL);

@@ -59,7 +59,8 @@ static struct kernel_state *extended(
 {
 	struct kernel_state *want = state_of(IPPROTO_TCP, n);
 
-	drains_extend(d, want, &(struct drains_input){.have = have, .now = now, .timeout = TIMEOUT});
+	drains_extend(
+		d, want, &(struct drains_input){.have = have, .now = now, .timeout = TIMEOUT});
 	return want;
 }
 
@@ -187,7 +188,8 @@ static void test_gone_does_not_drain(void **state)
 	struct drains *d = drains_new();
 	struct kernel_state *have = state_of(IPPROTO_TCP, 3), *want = state_of(IPPROTO_TCP, 1);
 	struct drain_key gone = {key(IPPROTO_TCP), addr("10.0.0.2"), 8080};
-	struct drains_input in = {.have = have, .now = S, .timeout = TIMEOUT, .gone = &gone, .n_gone = 1};
+	struct drains_input in = {
+		.have = have, .now = S, .timeout = TIMEOUT, .gone = &gone, .n_gone = 1};
 
 	assert_true(drains_extend(d, want, &in));
 	assert_null(dest(want, "10.0.0.2"));
