@@ -12,7 +12,7 @@ struct kernel;
 struct kernel_options {
 	const char *device;     /* name of the dummy link; NULL: "vipd0" */
 	const char *netns_path; /* NULL: the caller's namespace; else a file such as /run/netns/x */
-	size_t batch;           /* commands per send; 0: the default (128) */
+	size_t batch;           /* commands per send; 0: the default (512) */
 };
 
 /* Opens the netlink sockets inside the namespace. 0 or a negative errno: -EPERM without

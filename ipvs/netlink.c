@@ -5,8 +5,7 @@
  * error codes overlap errno with other meanings; none leaves this file.
  *
  * Reading everything is a dump of the services and then one dump per service: IPVS has
- * none of all destinations. They cannot overlap, since a socket runs one dump at a time,
- * and a kernel without the second socket's help still holds one lock.
+ * none of all destinations. They cannot overlap: a socket runs one dump at a time.
  */
 #include "netlink.h"
 
@@ -87,8 +86,7 @@ struct ipvs_socket *ipvs_socket_free(struct ipvs_socket *s)
 	if (!s)
 		return NULL;
 	batch_done(&s->batch);
-	if (s->wire.message)
-		wire_done(&s->wire);
+	wire_done(&s->wire);
 	nl_socket_free(s->socket);
 	free(s);
 	return NULL;

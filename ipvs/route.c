@@ -129,8 +129,10 @@ int route_parse(const struct nlmsghdr *message, int index, struct vip_route *ret
 
 static struct nlmsghdr *header(void *buf, uint16_t type, uint16_t flags)
 {
-	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+	struct nlmsghdr *h;
 
+	memset(buf, 0, ROUTE_MESSAGE_SIZE); /* libmnl leaves the padding as it was */
+	h = mnl_nlmsg_put_header(buf);
 	h->nlmsg_type = type;
 	h->nlmsg_flags = NLM_F_REQUEST | flags;
 	return h;

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Builders on one preallocated libnl message: an allocation per command (libnl zeroes a
- * page for each) would cost as much as the rest of building it.
+ * Messages are built by libnl, in one preallocated message that is used again: an
+ * allocation per command (libnl zeroes a page for each) would cost more than all else.
+ *
+ * Nearly all commands of a large table are about destinations, and those of one kind differ
+ * only in values of fixed size. So libnl builds each kind once, and a step writes its
+ * values over the last one's: a tenth of the time, which matters when the kernel takes
+ * less than two microseconds for a command.
  *
  * Source of the attributes' types: ip_vs_svc_policy and ip_vs_dest_policy in Linux'
  * net/netfilter/ipvs/ip_vs_ctl.c.
@@ -19,25 +24,15 @@
 /* Above the largest command (about 170 bytes). */
 #define WIRE_MESSAGE_SIZE 512
 
-int wire_init(struct wire *w, int family)
+static void begin_in(struct nl_msg *m, int family, uint8_t command, int flags)
 {
-	w->family = family;
-	w->message = nlmsg_alloc_size(WIRE_MESSAGE_SIZE);
-	return w->message ? 0 : -ENOMEM;
-}
-
-void wire_done(struct wire *w)
-{
-	nlmsg_free(w->message);
-	w->message = NULL;
+	nlmsg_hdr(m)->nlmsg_len = NLMSG_HDRLEN;
+	genlmsg_put(m, 0, 0, family, 0, NLM_F_REQUEST | flags, command, IPVS_GENL_VERSION);
 }
 
 static struct nl_msg *begin(struct wire *w, uint8_t command, int flags)
 {
-	nlmsg_hdr(w->message)->nlmsg_len = NLMSG_HDRLEN;
-	genlmsg_put(w->message, 0, 0, w->family, 0, flags, command, IPVS_GENL_VERSION);
-	/* libnl adds it where no port is given: not ours to ask for */
-	nlmsg_hdr(w->message)->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags);
+	begin_in(w->message, w->family, command, flags);
 	return w->message;
 }
 
@@ -93,20 +88,100 @@ static const struct nlmsghdr *service_message(
 	return nlmsg_hdr(m);
 }
 
-static const struct nlmsghdr *destination_message(
-	struct wire *w, uint8_t command, const struct step *step)
+/* Where the payload of an attribute stands; 0 if there is none. */
+static size_t offset_of(struct nl_msg *m, struct nlattr *nest, int attribute)
 {
-	struct nl_msg *m = begin(w, command, 0);
-	struct nlattr *nest = nla_nest_start(m, IPVS_CMD_ATTR_SERVICE);
+	struct nlattr *a = nla_find(nla_data(nest), nla_len(nest), attribute);
 
-	put_key(m, &step->key);
-	nla_nest_end(m, nest);
-	nest = nla_nest_start(m, IPVS_CMD_ATTR_DEST);
-	put_destination_key(m, &step->destination);
+	return a ? (size_t)((char *)nla_data(a) - (char *)nlmsg_hdr(m)) : 0;
+}
+
+static int template_init(struct wire_template *t, int family, uint8_t command)
+{
+	const struct service_key no_key = {};
+	const struct destination none = {};
+	struct nlattr *service, *dest;
+	struct nl_msg *m = nlmsg_alloc_size(WIRE_MESSAGE_SIZE);
+
+	if (!m)
+		return -ENOMEM;
+	begin_in(m, family, command, 0);
+	service = nla_nest_start(m, IPVS_CMD_ATTR_SERVICE);
+	put_key(m, &no_key);
+	nla_nest_end(m, service);
+	dest = nla_nest_start(m, IPVS_CMD_ATTR_DEST);
+	put_destination_key(m, &none);
 	if (command != IPVS_CMD_DEL_DEST)
-		put_destination(m, &step->destination);
-	nla_nest_end(m, nest);
-	return nlmsg_hdr(m);
+		put_destination(m, &none);
+	nla_nest_end(m, dest);
+	*t = (struct wire_template){
+		.message = m,
+		.family = offset_of(m, service, IPVS_SVC_ATTR_AF),
+		.protocol = offset_of(m, service, IPVS_SVC_ATTR_PROTOCOL),
+		.address = offset_of(m, service, IPVS_SVC_ATTR_ADDR),
+		.port = offset_of(m, service, IPVS_SVC_ATTR_PORT),
+		.to_address = offset_of(m, dest, IPVS_DEST_ATTR_ADDR),
+		.to_port = offset_of(m, dest, IPVS_DEST_ATTR_PORT),
+		.to_family = offset_of(m, dest, IPVS_DEST_ATTR_ADDR_FAMILY),
+		.forward = offset_of(m, dest, IPVS_DEST_ATTR_FWD_METHOD),
+		.weight = offset_of(m, dest, IPVS_DEST_ATTR_WEIGHT),
+		.upper = offset_of(m, dest, IPVS_DEST_ATTR_U_THRESH),
+		.lower = offset_of(m, dest, IPVS_DEST_ATTR_L_THRESH),
+	};
+	return 0;
+}
+
+static void write_u16(char *base, size_t offset, uint16_t value)
+{
+	memcpy(base + offset, &value, sizeof(value));
+}
+
+static void write_u32(char *base, size_t offset, uint32_t value)
+{
+	memcpy(base + offset, &value, sizeof(value));
+}
+
+static const struct nlmsghdr *destination_message(
+	const struct wire_template *t, const struct step *step)
+{
+	const struct service_key *key = &step->key;
+	const struct destination *dest = &step->destination;
+	char *base = (char *)nlmsg_hdr(t->message);
+
+	write_u16(base, t->family, key->address.family);
+	write_u16(base, t->protocol, key->protocol);
+	memcpy(base + t->address, key->address.bytes, sizeof(key->address.bytes));
+	write_u16(base, t->port, htons(key->port));
+	memcpy(base + t->to_address, dest->address.bytes, sizeof(dest->address.bytes));
+	write_u16(base, t->to_port, htons(dest->port));
+	write_u16(base, t->to_family, dest->address.family);
+	if (t->weight) {
+		write_u32(base, t->forward, dest->forward & IP_VS_CONN_F_FWD_MASK);
+		write_u32(base, t->weight, dest->weight);
+		write_u32(base, t->upper, dest->upper_threshold);
+		write_u32(base, t->lower, dest->lower_threshold);
+	}
+	return nlmsg_hdr(t->message);
+}
+
+int wire_init(struct wire *w, int family)
+{
+	*w = (struct wire){.family = family, .message = nlmsg_alloc_size(WIRE_MESSAGE_SIZE)};
+	if (w->message && !template_init(&w->add, family, IPVS_CMD_NEW_DEST) &&
+		!template_init(&w->edit, family, IPVS_CMD_SET_DEST) &&
+		!template_init(&w->del, family, IPVS_CMD_DEL_DEST))
+		return 0;
+	wire_done(w);
+	return -ENOMEM;
+}
+
+void wire_done(struct wire *w)
+{
+	nlmsg_free(w->message);
+	nlmsg_free(w->add.message);
+	nlmsg_free(w->edit.message);
+	nlmsg_free(w->del.message);
+	*w = (struct wire){};
 }
 
 const struct nlmsghdr *wire_step(struct wire *w, const struct step *step)
@@ -119,11 +194,11 @@ const struct nlmsghdr *wire_step(struct wire *w, const struct step *step)
 	case STEP_SERVICE_DEL:
 		return service_message(w, IPVS_CMD_DEL_SERVICE, step);
 	case STEP_DESTINATION_ADD:
-		return destination_message(w, IPVS_CMD_NEW_DEST, step);
+		return destination_message(&w->add, step);
 	case STEP_DESTINATION_EDIT:
-		return destination_message(w, IPVS_CMD_SET_DEST, step);
+		return destination_message(&w->edit, step);
 	case STEP_DESTINATION_DEL:
-		return destination_message(w, IPVS_CMD_DEL_DEST, step);
+		return destination_message(&w->del, step);
 	case STEP_LINK_ADD:
 	case STEP_SETS_ADD:
 	case STEP_ROUTE_ADD:

@@ -26,10 +26,20 @@
 
 struct nl_msg;
 
-/* A message under construction, used again for each. */
-struct wire {
+/* The message of a *_DEST command with its values left open: where in it they stand, as
+ * offsets from the header in bytes. */
+struct wire_template {
 	struct nl_msg *message;
+	size_t family, protocol, address, port; /* of the service */
+	size_t to_address, to_port, to_family;  /* of the destination */
+	size_t forward, weight, upper, lower;   /* 0: not in this command */
+};
+
+/* Messages under construction, used again for each. */
+struct wire {
 	int family; /* IPVS' generic netlink family id */
+	struct nl_msg *message;
+	struct wire_template add, edit, del; /* of destinations */
 };
 
 int wire_init(struct wire *w, int family); /* 0 or -ENOMEM */
