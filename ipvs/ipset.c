@@ -10,10 +10,9 @@
  *   turned back into an errno; what is not recognised is -EIO.
  * - It waits for the kernel without a time-out. The kernel answers set commands before
  *   send() returns.
- * - Its list of set types and its cache of sets' types are global and know no threads, so
- *   one lock of ours is held while it works: for one batch at most.
- * - That cache goes by name. It can be wrong after sets were
- *   replaced by hand; the kernel then refuses the command.
+ * - Its list of set types and its cache of sets are the process', without a lock: hence ours.
+ *   The cache goes by name, so it may be wrong about a set in another namespace or one that
+ *   was replaced by hand; the kernel then refuses the command.
  *
  * Reading does not: libipset prints listings as text, looking up the name of each entry's
  * protocol in /etc/protocols. A dump by libmnl gives the same as numbers.
@@ -38,7 +37,8 @@
 /* Entries between two commits: what has to be done again one by one if one fails. */
 #define IPSET_BATCH 128
 
-static pthread_mutex_t library = PTHREAD_MUTEX_INITIALIZER;
+/* Held around every use of libipset. */
+static pthread_mutex_t libipset_lock = PTHREAD_MUTEX_INITIALIZER;
 
 struct set_spec {
 	const char *name;
@@ -163,9 +163,9 @@ int ipset_socket_open(struct ipset_socket **ret)
 
 	if (!s)
 		return -ENOMEM;
-	pthread_mutex_lock(&library);
+	pthread_mutex_lock(&libipset_lock);
 	r = open_session(s);
-	pthread_mutex_unlock(&library);
+	pthread_mutex_unlock(&libipset_lock);
 	if (!r)
 		r = open_reader(s);
 	if (r < 0) {
@@ -183,10 +183,10 @@ struct ipset_socket *ipset_socket_free(struct ipset_socket *s)
 	batch_done(&s->batch);
 	if (s->reader)
 		mnl_socket_close(s->reader);
-	pthread_mutex_lock(&library);
+	pthread_mutex_lock(&libipset_lock);
 	if (s->session)
 		ipset_session_fini(s->session);
-	pthread_mutex_unlock(&library);
+	pthread_mutex_unlock(&libipset_lock);
 	free(s);
 	return NULL;
 }
@@ -331,15 +331,28 @@ static int set_exists(struct ipset_socket *s, const struct set_spec *spec)
 static int create_set(struct ipset_socket *s, const struct set_spec *spec)
 {
 	const uint32_t hash_size = IPSET_HASH_SIZE, max_entries = IPSET_MAX_ENTRIES;
-	int r = begin_create(s->session, spec);
+	int r;
 
-	if (r < 0)
-		return r;
-	if (set_data(s->session, IPSET_OPT_HASHSIZE, &hash_size) < 0 ||
-		set_data(s->session, IPSET_OPT_MAXELEM, &max_entries) < 0 ||
-		ipset_cmd(s->session, IPSET_CMD_CREATE, 0) < 0)
-		return take_error(s->session);
-	return 0;
+	pthread_mutex_lock(&libipset_lock);
+	r = begin_create(s->session, spec);
+	if (!r && (set_data(s->session, IPSET_OPT_HASHSIZE, &hash_size) < 0 ||
+			  set_data(s->session, IPSET_OPT_MAXELEM, &max_entries) < 0 ||
+			  ipset_cmd(s->session, IPSET_CMD_CREATE, 0) < 0))
+		r = take_error(s->session);
+	pthread_mutex_unlock(&libipset_lock);
+	return r;
+}
+
+static int destroy_set(struct ipset_socket *s, const struct set_spec *spec)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&libipset_lock);
+	if (set_data(s->session, IPSET_SETNAME, spec->name) < 0 ||
+		ipset_cmd(s->session, IPSET_CMD_DESTROY, 0) < 0)
+		r = take_error(s->session);
+	pthread_mutex_unlock(&libipset_lock);
+	return r;
 }
 
 int ipset_create(struct ipset_socket *s)
@@ -347,27 +360,12 @@ int ipset_create(struct ipset_socket *s)
 	for (size_t i = 0; i < N_SETS; i++) {
 		int r = set_exists(s, &set_specs[i]);
 
-		if (!r) {
-			pthread_mutex_lock(&library);
+		if (!r)
 			r = create_set(s, &set_specs[i]);
-			pthread_mutex_unlock(&library);
-		}
 		if (r < 0)
 			return r;
 	}
 	return 0;
-}
-
-static int destroy_set(struct ipset_session *session, const struct set_spec *spec)
-{
-	int r = 0;
-
-	pthread_mutex_lock(&library);
-	if (set_data(session, IPSET_SETNAME, spec->name) < 0 ||
-		ipset_cmd(session, IPSET_CMD_DESTROY, 0) < 0)
-		r = take_error(session);
-	pthread_mutex_unlock(&library);
-	return r;
 }
 
 int ipset_destroy(struct ipset_socket *s)
@@ -378,8 +376,8 @@ int ipset_destroy(struct ipset_socket *s)
 		int r = set_exists(s, &set_specs[i]);
 
 		if (r > 0)
-			r = destroy_set(s->session, &set_specs[i]);
-		if (r < 0 && r != -EEXIST)
+			r = destroy_set(s, &set_specs[i]);
+		if (r < 0 && r != -EEXIST) /* another type: not ours */
 			result = r;
 	}
 	return result;
@@ -435,20 +433,27 @@ static int do_batch(struct ipset_session *session, const struct step *steps, siz
 	return r;
 }
 
+/* A batch; if that fails, one by one, to find out which. */
+static void apply_some(struct ipset_socket *s, struct step_report *r, size_t first, size_t n)
+{
+	if (do_batch(s->session, r->steps + first, n) == 0)
+		return;
+	for (size_t i = first; i < first + n; i++) {
+		int error = do_entry(s->session, &r->steps[i], 0);
+
+		if (error)
+			step_report_add(r, i, error);
+	}
+}
+
 int ipset_apply(struct ipset_socket *s, struct step_report *r, size_t first, size_t n)
 {
 	for (size_t i = first; i < first + n;) {
 		size_t some = first + n - i < IPSET_BATCH ? first + n - i : IPSET_BATCH;
 
-		pthread_mutex_lock(&library);
-		if (do_batch(s->session, r->steps + i, some) < 0)
-			for (size_t j = i; j < i + some; j++) {
-				int error = do_entry(s->session, &r->steps[j], 0);
-
-				if (error)
-					step_report_add(r, j, error);
-			}
-		pthread_mutex_unlock(&library);
+		pthread_mutex_lock(&libipset_lock);
+		apply_some(s, r, i, some);
+		pthread_mutex_unlock(&libipset_lock);
 		i += some;
 	}
 	return 0;

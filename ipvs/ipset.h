@@ -4,7 +4,8 @@
  * The four sets: vipd and vipd6 (hash:ip,port: each VIP's address, protocol and port),
  * vipd-ip and vipd-ip6 (hash:ip: each VIP's address). Rules refer to them by name.
  *
- * Different sockets may be used by different threads at the same time.
+ * A socket belongs to one thread at a time; several may be used by several threads
+ * (libipset, which is not made for that, is locked inside).
  */
 #include "kernel_ops.h"
 

@@ -15,7 +15,9 @@ struct kernel_options {
 	size_t batch;           /* commands per send; 0: the default (512) */
 };
 
-/* Opens the netlink sockets inside the namespace. 0 or a negative errno: -EPERM without
+/* A struct kernel belongs to one thread at a time; several threads may have one each.
+ *
+ * Opens the netlink sockets inside the namespace. 0 or a negative errno: -EPERM without
  * CAP_NET_ADMIN, -ENOENT or -EPROTONOSUPPORT if the kernel has no IPVS (module ip_vs), ...
  * In *ret_what (may be NULL) a static text says which part failed. */
 int kernel_open(const struct kernel_options *options, struct kernel **ret, const char **ret_what);
