@@ -31,13 +31,21 @@
 /* Longer keys are in no table. */
 #define KEY_MAX 32
 
+/* Lists in which a node's children stand, by length and first letter of their keys: of the
+ * keys in a task most then need no comparison, and the others one. */
+#define BUCKETS 16
+
 struct node {
 	const char *key; /* NULL: the elements of an array */
-	uint8_t n_key;
+	uint8_t n_key, n_lead;
+	char lead[KEY_MAX + 4]; /* what goes before such a value in an element: ,"key": */
 	uint8_t flags;
 	uint8_t bit;  /* its number among its siblings */
 	int16_t path; /* index into the table; NONE for those inside an element */
-	int16_t parent, first_child, next_sibling, array_child;
+	int16_t parent, array_child;
+	int16_t next; /* of the children of one parent in one bucket */
+	uint8_t n_children;
+	int16_t children[BUCKETS];
 };
 
 struct level {
@@ -116,38 +124,45 @@ struct json_scan {
 
 /* ---- the tree of paths ---- */
 
+static void node_init(struct node *n)
+{
+	*n = (struct node){.path = NONE, .parent = NONE, .array_child = NONE, .next = NONE};
+	for (size_t i = 0; i < BUCKETS; i++)
+		n->children[i] = NONE;
+}
+
+static inline size_t bucket(const char *key, size_t n_key)
+{
+	return n_key ? (n_key * 5 + (unsigned char)*key) % BUCKETS : 0;
+}
+
 static int16_t node_new(struct json_scan *s, int16_t parent, const char *key, size_t n_key)
 {
 	struct node *n = &s->nodes[s->n_nodes], *up = &s->nodes[parent];
-	int16_t *link = key ? &up->first_child : &up->array_child;
 
-	if (s->n_nodes == NODES_MAX || n_key > KEY_MAX)
+	if (s->n_nodes == NODES_MAX || n_key > KEY_MAX || up->n_children == 32)
 		abort();
-	*n = (struct node){.key = key,
-		.n_key = (uint8_t)n_key,
-		.path = NONE,
-		.parent = parent,
-		.first_child = NONE,
-		.next_sibling = NONE,
-		.array_child = NONE};
-	for (; *link != NONE; link = &s->nodes[*link].next_sibling)
-		n->bit++;
-	if (n->bit > 31)
-		abort();
-	return *link = (int16_t)s->n_nodes++;
-}
-
-static bool key_equal(const struct node *n, const char *key, size_t n_key)
-{
-	return n->n_key == n_key && memcmp(n->key, key, n_key) == 0;
+	node_init(n);
+	n->key = key;
+	n->n_key = (uint8_t)n_key;
+	n->parent = parent;
+	if (!key) {
+		n->n_lead = (uint8_t)snprintf(n->lead, sizeof n->lead, ",");
+		return up->array_child = (int16_t)s->n_nodes++;
+	}
+	n->n_lead = (uint8_t)snprintf(n->lead, sizeof n->lead, ",\"%.*s\":", (int)n_key, key);
+	n->bit = up->n_children++;
+	n->next = up->children[bucket(key, n_key)];
+	return up->children[bucket(key, n_key)] = (int16_t)s->n_nodes++;
 }
 
 static int16_t node_child(const struct json_scan *s, int16_t parent, const char *key, size_t n_key)
 {
-	int16_t i = s->nodes[parent].first_child;
+	int16_t i = s->nodes[parent].children[bucket(key, n_key)];
 
-	while (i != NONE && !key_equal(&s->nodes[i], key, n_key))
-		i = s->nodes[i].next_sibling;
+	for (; i != NONE; i = s->nodes[i].next)
+		if (s->nodes[i].n_key == n_key && memcmp(s->nodes[i].key, key, n_key) == 0)
+			break;
 	return i;
 }
 
@@ -174,24 +189,23 @@ static int16_t node_of_path(struct json_scan *s, int16_t root, const char *path)
 	return at;
 }
 
-static void nodes_compile(struct json_scan *s, const struct json_path *paths);
-
 static void nodes_compile_inner(struct json_scan *s, int16_t root, const struct json_path *inner)
 {
 	for (; inner->path; inner++)
 		s->nodes[node_of_path(s, root, inner->path)].flags |= (uint8_t)inner->flags;
 }
 
+static void nodes_share(struct json_scan *s, int16_t at, int16_t same)
+{
+	s->nodes[at].n_children = s->nodes[same].n_children;
+	memcpy(s->nodes[at].children, s->nodes[same].children, sizeof s->nodes[at].children);
+}
+
 /* An element's inner paths hang below its node; elements with the same table share them. */
 static void nodes_compile(struct json_scan *s, const struct json_path *paths)
 {
 	s->n_nodes = 1;
-	s->nodes[0] = (struct node){.key = "",
-		.path = NONE,
-		.parent = NONE,
-		.first_child = NONE,
-		.next_sibling = NONE,
-		.array_child = NONE};
+	node_init(&s->nodes[0]);
 	for (size_t i = 0; paths[i].path; i++) {
 		int16_t at = node_of_path(s, 0, paths[i].path), same = NONE;
 
@@ -205,7 +219,7 @@ static void nodes_compile(struct json_scan *s, const struct json_path *paths)
 		if (same == NONE)
 			nodes_compile_inner(s, at, paths[i].inner);
 		else
-			s->nodes[at].first_child = s->nodes[same].first_child;
+			nodes_share(s, at, same);
 	}
 }
 
@@ -252,7 +266,8 @@ struct json_scan *json_scan_free(struct json_scan *s)
 	return NULL;
 }
 
-static int fail(struct json_scan *s, const char *at, const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static int fail(
+	struct json_scan *s, const char *at, const char *format, va_list args)
 {
 	int n;
 
@@ -308,7 +323,19 @@ uint64_t json_scan_position(const struct json_scan *s)
 
 /* ---- collecting an element ---- */
 
-static void buf_append(struct json_scan *s, const char *bytes, size_t n)
+static void buf_grow(struct json_scan *s, size_t n)
+{
+	size_t want = s->buf_allocated ? s->buf_allocated : 4096;
+
+	while (want - s->n_buf < n)
+		want *= 2;
+	s->buf = realloc(s->buf, want);
+	if (!s->buf)
+		abort();
+	s->buf_allocated = want;
+}
+
+static inline void buf_append(struct json_scan *s, const char *bytes, size_t n)
 {
 	if (s->element.too_large)
 		return;
@@ -316,16 +343,8 @@ static void buf_append(struct json_scan *s, const char *bytes, size_t n)
 		s->element.too_large = true;
 		return;
 	}
-	if (n > s->buf_allocated - s->n_buf) {
-		size_t want = s->buf_allocated ? s->buf_allocated : 4096;
-
-		while (want - s->n_buf < n)
-			want *= 2;
-		s->buf = realloc(s->buf, want);
-		if (!s->buf)
-			abort();
-		s->buf_allocated = want;
-	}
+	if (n > s->buf_allocated - s->n_buf)
+		buf_grow(s, n);
 	memcpy(s->buf + s->n_buf, bytes, n);
 	s->n_buf += n;
 }
@@ -334,15 +353,10 @@ static void buf_append(struct json_scan *s, const char *bytes, size_t n)
 static void write_lead(struct json_scan *s, const struct node *n)
 {
 	struct level *up = &s->levels[s->depth - 1];
+	size_t no_comma = up->written ? 0 : 1;
 
-	if (up->written)
-		buf_append(s, ",", 1);
 	up->written = true;
-	if (!n->key)
-		return;
-	buf_append(s, "\"", 1);
-	buf_append(s, n->key, n->n_key);
-	buf_append(s, "\":", 2);
+	buf_append(s, n->lead + no_comma, n->n_lead - no_comma);
 }
 
 static int tell_begin(struct json_scan *s, const struct node *n, enum json_kind kind, const char *p)
@@ -384,7 +398,7 @@ static int16_t wanted_begin(struct json_scan *s, int16_t node, enum json_kind ki
 		write_lead(s, n);
 	if (!s->in_element)
 		return node;
-	if (container && (n->first_child != NONE || n->array_child != NONE)) {
+	if (container && (n->n_children || n->array_child != NONE)) {
 		buf_append(s, p, 1);
 		return node;
 	}
@@ -442,7 +456,26 @@ static inline const char *skip_space(const char *p, const char *end)
 	return p;
 }
 
-static inline const char *scan_open(struct json_scan *s, const char *p, bool object, int16_t inside)
+static inline void string_begin(struct json_scan *s, bool is_key)
+{
+	s->state = STATE_STRING;
+	s->is_key = is_key;
+	s->keying = is_key && s->levels[s->depth - 1].node != NONE;
+	s->n_key = 0;
+	s->probe = s->watch ? 0 : PROBE_OFF;
+}
+
+/* The usual next byte is taken at once: a turn through the loop costs more than most tokens. */
+static inline const char *chain_key(struct json_scan *s, const char *p, const char *end)
+{
+	if (p == end || *p != '"')
+		return p;
+	string_begin(s, true);
+	return p + 1;
+}
+
+static inline const char *scan_open(
+	struct json_scan *s, const char *p, const char *end, bool object, int16_t inside)
 {
 	if (s->depth == s->max_depth)
 		return fail_at(s, p, "nested deeper than %zu", s->max_depth);
@@ -450,10 +483,10 @@ static inline const char *scan_open(struct json_scan *s, const char *p, bool obj
 		.begin = s->offset + (uint64_t)(p - s->chunk), .node = inside, .object = object};
 	if (object) {
 		s->state = STATE_FIRST_KEY;
-	} else {
-		s->state = STATE_FIRST_ELEMENT;
-		s->node = inside == NONE ? NONE : s->nodes[inside].array_child;
+		return chain_key(s, p + 1, end);
 	}
+	s->state = STATE_FIRST_ELEMENT;
+	s->node = inside == NONE ? NONE : s->nodes[inside].array_child;
 	return p + 1;
 }
 
@@ -467,15 +500,6 @@ static const char *scan_close(struct json_scan *s, const char *p)
 		buf_append(s, p, 1);
 	s->depth--;
 	return value_end(s, p + 1);
-}
-
-static inline void string_begin(struct json_scan *s, bool is_key)
-{
-	s->state = STATE_STRING;
-	s->is_key = is_key;
-	s->keying = is_key && s->levels[s->depth - 1].node != NONE;
-	s->n_key = 0;
-	s->probe = s->watch ? 0 : PROBE_OFF;
 }
 
 static inline enum json_kind kind_of(char c)
@@ -516,7 +540,7 @@ static inline const char *scan_value(struct json_scan *s, const char *p, const c
 	switch (kind) {
 	case JSON_KIND_OBJECT:
 	case JSON_KIND_ARRAY:
-		return scan_open(s, p, kind == JSON_KIND_OBJECT, inside);
+		return scan_open(s, p, end, kind == JSON_KIND_OBJECT, inside);
 	case JSON_KIND_STRING:
 		string_begin(s, false);
 		return p + 1;
@@ -579,10 +603,10 @@ static inline const char *scan_after(struct json_scan *s, const char *p, const c
 		return scan_close(s, p);
 	if (level->object) {
 		s->state = STATE_KEY;
-	} else {
-		s->state = STATE_VALUE;
-		s->node = level->node == NONE ? NONE : s->nodes[level->node].array_child;
+		return chain_key(s, p + 1, end);
 	}
+	s->state = STATE_VALUE;
+	s->node = level->node == NONE ? NONE : s->nodes[level->node].array_child;
 	return p + 1;
 }
 
@@ -640,16 +664,25 @@ static void probe_letter(struct json_scan *s, unsigned int c)
 		s->element.watched = true;
 }
 
-static const char *string_end(struct json_scan *s, const char *p)
+/* The rest of a string ends at q, its closing quote; from p on it is not in `key` yet. */
+static inline const char *string_end(
+	struct json_scan *s, const char *p, const char *q, const char *end)
 {
-	int16_t up;
-
-	if (!s->is_key)
-		return value_end(s, p);
-	up = s->levels[s->depth - 1].node;
-	s->node = s->keying ? node_child(s, up, s->key, s->n_key) : NONE;
+	if (!s->is_key) {
+		p = value_end(s, q + 1);
+		return p && p < end && s->state == STATE_AFTER ? scan_after(s, p, end) : p;
+	}
+	s->node = NONE;
+	if (s->keying && s->n_key == 0) {
+		s->node = node_child(s, s->levels[s->depth - 1].node, p, (size_t)(q - p));
+	} else if (s->keying) {
+		key_append(s, p, (size_t)(q - p));
+		if (s->keying)
+			s->node = node_child(s, s->levels[s->depth - 1].node, s->key, s->n_key);
+	}
 	s->state = STATE_COLON;
-	return p;
+	p = scan_colon(s, q + 1, end);
+	return p && p < end ? scan_value(s, p, end) : p;
 }
 
 static inline const char *scan_string(struct json_scan *s, const char *p, const char *end)
@@ -659,12 +692,12 @@ static inline const char *scan_string(struct json_scan *s, const char *p, const 
 	while (s->probe < PROBE_OFF && p < end && !is_special(*p))
 		probe_letter(s, (unsigned char)*p++);
 	q = find_special(p, end);
+	if (q < end && *q == '"')
+		return string_end(s, p, q, end);
 	if (s->keying)
 		key_append(s, p, (size_t)(q - p));
 	if (q == end)
 		return q;
-	if (*q == '"')
-		return string_end(s, q + 1);
 	if (*q != '\\')
 		return unexpected(s, q, "no control character in a string");
 	s->state = STATE_ESCAPE;
@@ -756,7 +789,7 @@ static int number_next(enum number number, char c)
 	case NUMBER_INTEGER:
 		if (digit)
 			return NUMBER_INTEGER;
-		/* fall through */
+		__attribute__((fallthrough));
 	case NUMBER_ZERO:
 		return c == '.' ? NUMBER_POINT : (c | 0x20) == 'e' ? NUMBER_E : -1;
 	case NUMBER_POINT:
@@ -766,7 +799,7 @@ static int number_next(enum number number, char c)
 	case NUMBER_E:
 		if (c == '+' || c == '-')
 			return NUMBER_E_SIGN;
-		/* fall through */
+		__attribute__((fallthrough));
 	case NUMBER_E_SIGN:
 	case NUMBER_EXPONENT:
 		return digit ? NUMBER_EXPONENT : -1;
@@ -776,15 +809,19 @@ static int number_next(enum number number, char c)
 
 static inline const char *scan_number(struct json_scan *s, const char *p, const char *end)
 {
+	enum number number = s->number;
+
 	for (; p < end; p++) {
-		int next = number_next(s->number, *p);
+		int next = number_next(number, *p);
 
 		if (next < 0)
-			return number_may_end(s->number) ? value_end(s, p)
-							 : unexpected(s, p, "a digit");
-		s->number = (enum number)next;
+			break;
+		number = (enum number)next;
 	}
-	return p;
+	s->number = number;
+	if (p == end)
+		return p;
+	return number_may_end(number) ? value_end(s, p) : unexpected(s, p, "a digit");
 }
 
 static inline const char *scan_literal(struct json_scan *s, const char *p, const char *end)
