@@ -155,6 +155,9 @@ struct planner {
 	const struct kernel_state *want;
 	struct plan_options options;
 	bool out_of_memory;
+	/* Noticed while looking for destinations to add; mostly there are none of these, and
+	 * then two walks over all of them are saved. */
+	bool destinations_differ, destinations_surplus;
 };
 
 /* A zeroed new step at the end of the plan, or NULL. */
@@ -300,12 +303,18 @@ static void plan_destinations(struct planner *pl, const struct service *have,
 			j < want->n_destinations ? &want->destinations[j] : NULL;
 		int r = !h ? 1 : !w ? -1 : destination_cmp(h, w);
 
-		if (r < 0 && kind == STEP_DESTINATION_DEL)
-			emit_destination(pl, kind, &want->key, h);
-		else if (r > 0 && kind == STEP_DESTINATION_ADD)
-			emit_destination(pl, kind, &want->key, w);
-		else if (!r && kind == STEP_DESTINATION_EDIT && destination_differs(h, w))
-			emit_destination(pl, kind, &want->key, w);
+		if (r < 0) {
+			pl->destinations_surplus = true;
+			if (kind == STEP_DESTINATION_DEL)
+				emit_destination(pl, kind, &want->key, h);
+		} else if (r > 0) {
+			if (kind == STEP_DESTINATION_ADD)
+				emit_destination(pl, kind, &want->key, w);
+		} else if (destination_differs(h, w)) {
+			pl->destinations_differ = true;
+			if (kind == STEP_DESTINATION_EDIT)
+				emit_destination(pl, kind, &want->key, w);
+		}
 		i += r <= 0;
 		j += r >= 0;
 	}
@@ -585,8 +594,10 @@ static void plan_all(struct planner *pl)
 	plan_ports(pl, PORTS_ADD_ROUTED);
 	plan_addresses(pl, STEP_ADDRESS_ADD);
 	plan_routes(pl, STEP_ROUTE_ADD);
-	each_service(pl, visit_edit_destinations);
-	each_service(pl, visit_del_destinations);
+	if (pl->destinations_differ)
+		each_service(pl, visit_edit_destinations);
+	if (pl->destinations_surplus)
+		each_service(pl, visit_del_destinations);
 	each_service(pl, visit_del);
 	plan_ports(pl, PORTS_DEL_ADDRESS_GOES);
 	plan_addresses(pl, STEP_ADDRESS_DEL);

@@ -12,7 +12,7 @@
  * namespace of its own.
  */
 #include "ipvs/batch.h"
-#include "ipvs/kernel.h"
+#include "ipvs/kernel_ops.h"
 #include "ipvs/wire.h"
 
 #include <errno.h>
@@ -165,6 +165,31 @@ static double apply(struct kernel *k, const struct step *steps, size_t n, const 
 	return now_s() - start;
 }
 
+/* Applies the whole plan, and tells what each kind of object took. */
+static void apply_by_class(struct kernel *k, const struct plan *p)
+{
+	static const char *const names[] = {
+		[STEP_CLASS_LINK] = "link",
+		[STEP_CLASS_SETS] = "sets",
+		[STEP_CLASS_ROUTE] = "routes",
+		[STEP_CLASS_ENTRY] = "set entries",
+		[STEP_CLASS_IPVS] = "IPVS",
+	};
+	double seconds[STEP_CLASS_IPVS + 1] = {};
+	size_t steps[STEP_CLASS_IPVS + 1] = {};
+
+	for (size_t i = 0, n; i < p->n_steps; i += n) {
+		enum step_class class = step_class(p->steps[i].kind);
+
+		for (n = 1; i + n < p->n_steps && step_class(p->steps[i + n].kind) == class;)
+			n++;
+		seconds[class] += apply(k, p->steps + i, n, names[class]);
+		steps[class] += n;
+	}
+	for (size_t i = 0; i <= STEP_CLASS_IPVS; i++)
+		printf("%s: %zu steps, %.3f s\n", names[i], steps[i], seconds[i]);
+}
+
 /* Time of a plan that finds nothing to do, best of a few. */
 static double no_change(const struct kernel_state *have, const struct kernel_state *want)
 {
@@ -222,8 +247,7 @@ static void details(unsigned int n_services, unsigned int n_destinations)
 	t = now_s();
 	check(plan_make(&p, none, want, NULL), "plan");
 	printf("first plan: %zu steps, %.1f ms\n", p.n_steps, 1e3 * (now_s() - t));
-	t = apply(k, p.steps, p.n_steps, "apply all");
-	printf("everything (IPVS, sets, routes): %.3f s\n", t);
+	apply_by_class(k, &p);
 	for (int i = 0; i < 3; i++) { /* the first finds the kernel's caches cold */
 		t = now_s();
 		check(kernel_read(k, &have), "read");
