@@ -1,0 +1,910 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Is a neighbour there? Heartbeats, tests, kernel probes, and word to those who can tell.
+ *
+ * What others do. lashup pings each neighbour from time to time (the first time after 60 to 120 s)
+ * and severs at the first miss, the time-out being a curve of the last round trip. SWIM pings a
+ * random member each second: 1.58 periods until somebody notices, then a suspicion of seconds,
+ * since the accused must be able to object by rumour. Here
+ *
+ *   1. Every node sends a heartbeat each `beat_interval` to the next neighbour in turn, and says in
+ * it when that one's next is due. So the silence of a dead node shows to somebody within
+ * beat_interval, whatever the number of neighbours, for a constant 4 packets a second. Heartbeats
+ * carry each other's numbers back, so that round-trip times and loss, both ways, are measured
+ * without further packets.
+ *   2. A heartbeat that is late by `slack` starts a *test*: pings `try_interval` apart, as many as
+ *      the measured loss asks for (4 on a clean network, 12 at a third lost). The first unanswered
+ * one sends word to the node's other neighbours, which its record names: they test as well. They do
+ * not trust: each judges by its own pings.
+ *   3. From the second try on its kernel is asked too. If that answers, the node's host is alive,
+ *      and no backend of it may move: refused means *agentless*, accepted means *stalled*, which
+ *      is watched for `stall_after` before the link is severed, since most stalls end by
+ * themselves.
+ *   4. Neither answers: the link is severed, and the record says so. Time from death to this:
+ *      beat_interval * U(0,1) + slack + try + n_tries * try_interval, here 210 to 460 ms.
+ *   5. Whose kernel answered is probed on by its former neighbours, once a second each.
+ *
+ * What keeps it from error. A time-out is the window's largest round trip and a quarter more. Own
+ * lateness (a tick that came late, because this process was starved or paused) lengthens all
+ * time-outs, and after a pause nobody is judged by what came meanwhile but was not read. An
+ * answer counts only for the number that was asked (a stale packet proves nothing). A beat that is
+ * lost is one sample, in the loss estimate, and costs a ping; it takes all pings and all probes of
+ * all eight neighbours to be wrong about a node. A one-way link breaks for both ends, since the one
+ * that hears nothing severs it.
+ *
+ * A reset connection starts a test that asks the kernel at once: its answer, a reset, is there
+ * within a round trip, and that is how a killed process is known everywhere in milliseconds.
+ */
+#include "internal.h"
+
+#include <string.h>
+
+/* Floor and ceiling of a ping's time-out where nothing was measured, or nonsense. */
+#define TIMEOUT_UNKNOWN (100 * MSEC)
+#define TIMEOUT_MAX (1 * SEC)
+#define TIMEOUT_SPARE (10 * MSEC)
+/* Lateness of the own loop from which on nobody is judged by the clock alone: a pause. */
+#define PAUSE (50 * MSEC)
+/* Own lateness counts at most so much: or a starved node would never notice anything. */
+#define LATENESS_MAX (250 * MSEC)
+/* It is forgotten by a sixteenth of itself each second. */
+#define LATENESS_DECAY 16
+/* After a pause, heartbeats may have overflowed the socket's buffer: so much grace. */
+#define PAUSE_GRACE (250 * MSEC)
+/* Between the tries of a test whose kernel answers. */
+#define STALL_INTERVAL (100 * MSEC)
+/* Between probes of a lost neighbour whose kernel answered. */
+#define WATCH_INTERVAL (1 * SEC)
+/* Two neighbours lost within this time are one event; who has spoken so recently is no part
+ * of it. */
+#define SEVERAL_WITHIN (2 * SEC)
+#define RECENT (100 * MSEC)
+/* Nonces of one test. */
+#define NONCES 64
+/* Shares of a sample in the loss estimates: of a link 1/32, of all links 1/256. */
+#define LOSS_LINK 5
+#define LOSS_ALL 8
+
+static void detector_at(struct gossip *g, nsec_t at)
+{
+	if (at < g->detector_next)
+		g->detector_next = at;
+}
+
+static nsec_t lateness(const struct gossip *g)
+{
+	return g->lateness < LATENESS_MAX ? g->lateness : LATENESS_MAX;
+}
+
+static uint32_t rtt_max(const struct link *l)
+{
+	uint32_t max = 0;
+
+	for (unsigned i = 0; i < l->n_rtt; i++)
+		max = l->rtt_us[i] > max ? l->rtt_us[i] : max;
+	return max;
+}
+
+nsec_t detector_timeout(const struct gossip *g, const struct link *l)
+{
+	nsec_t t = TIMEOUT_UNKNOWN;
+
+	if (l && l->n_rtt > 0) {
+		t = rtt_max(l) * UINT64_C(1000);
+		t += t / 4 + TIMEOUT_SPARE;
+	}
+	t += lateness(g);
+	if (t < g->config.try_interval)
+		t = g->config.try_interval;
+	return t < TIMEOUT_MAX ? t : TIMEOUT_MAX;
+}
+
+/* How late a heartbeat may be before it is remarkable: as late as the latest of the window and
+ * half as much again. */
+static nsec_t slack(const struct gossip *g, const struct link *l)
+{
+	nsec_t t = 0;
+
+	for (unsigned i = 0; i < l->n_late; i++) {
+		nsec_t late = l->late_ms[i] * MSEC;
+
+		t = late > t ? late : t;
+	}
+	t += t / 2;
+	if (t < g->config.slack_min)
+		t = g->config.slack_min;
+	t += lateness(g);
+	return t < TIMEOUT_MAX ? t : TIMEOUT_MAX;
+}
+
+/* Tries after which a live node has been missed with a chance below 1e-4, from the loss one way
+ * (65536ths): the smallest n with (1 - (1-p)^2)^n < 1e-4. */
+static unsigned tries(const struct gossip *g, const struct link *l)
+{
+	static const struct {
+		uint32_t loss;
+		unsigned n;
+	} table[] = {{3277, 4}, {5243, 5}, {7864, 7}, {10486, 8}, {13107, 9}, {16384, 11}};
+	uint32_t p = g->loss;
+	unsigned n = 12;
+
+	if (l && l->loss > p)
+		p = l->loss;
+	for (unsigned i = sizeof(table) / sizeof(table[0]); i-- > 0;) {
+		if (p <= table[i].loss)
+			n = table[i].n;
+	}
+	if (n < g->config.n_tries_min)
+		n = g->config.n_tries_min;
+	return n < g->config.n_tries_max ? n : g->config.n_tries_max;
+}
+
+/* ---- Tests ---- */
+
+struct test *test_find(struct gossip *g, uint16_t m)
+{
+	for (size_t i = 0; i < g->n_tests; i++) {
+		if (g->tests[i].peer == m)
+			return &g->tests[i];
+	}
+	return NULL;
+}
+
+static void test_end(struct gossip *g, struct test *t)
+{
+	*t = g->tests[--g->n_tests];
+}
+
+static struct watch *watch_find(struct gossip *g, uint16_t m)
+{
+	for (size_t i = 0; i < g->n_watches; i++) {
+		if (g->watches[i].peer == m)
+			return &g->watches[i];
+	}
+	return NULL;
+}
+
+void detector_unwatch(struct gossip *g, uint16_t m)
+{
+	struct watch *w = watch_find(g, m);
+
+	if (w)
+		*w = g->watches[--g->n_watches];
+}
+
+static void watch_start(struct gossip *g, uint16_t m)
+{
+	struct watch *w = watch_find(g, m);
+
+	if (!w && g->n_watches < WATCHES_MAX)
+		w = &g->watches[g->n_watches++];
+	if (!w)
+		return;
+	w->peer = m;
+	w->next = g->now + WATCH_INTERVAL / 2 + random_below(g, WATCH_INTERVAL);
+	detector_at(g, w->next);
+}
+
+static struct test *test_start(struct gossip *g, uint16_t m)
+{
+	struct test *t = test_find(g, m);
+	struct link *l = link_of(g, m);
+
+	if (t || g->n_tests == TESTS_MAX || m == g->self || g->members[m].incarnation == 0)
+		return t;
+	t = &g->tests[g->n_tests++];
+	memset(t, 0, sizeof(*t));
+	t->peer = m;
+	t->initiator = t->initiator2 = NONE;
+	t->max_tries = tries(g, l);
+	t->nonce = g->next_nonce;
+	g->next_nonce += NONCES;
+	t->started = t->next = g->now;
+	detector_at(g, g->now);
+	g->stats.tests++;
+	return t;
+}
+
+void detector_test(struct gossip *g, uint16_t m, uint16_t initiator)
+{
+	struct test *t = test_find(g, m);
+
+	if (!t)
+		t = test_start(g, m);
+	if (!t || initiator == NONE || t->told)
+		return;
+	if (t->initiator == NONE || t->initiator == initiator)
+		t->initiator = initiator;
+	else
+		t->initiator2 = initiator;
+}
+
+/* Whether a lost member answers again; its silence is no news. */
+void detector_hail(struct gossip *g, uint16_t m)
+{
+	struct test *t;
+
+	if (test_find(g, m) || watch_find(g, m))
+		return;
+	t = test_start(g, m);
+	if (!t)
+		return;
+	t->hail = true;
+	t->max_tries = 1;
+}
+
+static void ping_by_link(struct gossip *g, struct link *l, uint32_t nonce)
+{
+	struct frame f;
+
+	if (l->backlog > GOSSIP_BACKLOG_MAX)
+		return;
+	frame_init(g, &f, WIRE_PING, 8);
+	write_u32(&f.w, nonce);
+	write_u8(&f.w, 0);
+	frame_send(g, &f, l);
+}
+
+static void probe_send(struct gossip *g, const struct gossip_addr *to, uint32_t nonce)
+{
+	g->stats.probes++;
+	effect_push(g, &(struct gossip_effect){
+			       .kind = GOSSIP_EFFECT_PROBE, .link = nonce, .address = *to});
+}
+
+/* One try: a ping by datagram; from the second on also by the link, and the kernel. Where
+ * there is no link to speak for it, the kernel is asked at once. */
+static void test_try(struct gossip *g, struct test *t)
+{
+	struct link *l = link_of(g, t->peer);
+	uint32_t nonce = t->nonce + t->n_tries;
+	struct gossip_addr to;
+	struct packet p;
+
+	member_address(g, t->peer, &to);
+	packet_init(g, &p);
+	write_message_begin(&p.w, WIRE_PING);
+	write_u32(&p.w, nonce);
+	write_u8(&p.w, t->hail ? PING_HAIL : 0);
+	write_message_end(&p.w);
+	packet_send(g, &p, &to);
+	if (l && l->handle != 0 && (t->n_tries > 0 || l->degraded))
+		ping_by_link(g, l, nonce);
+	if (t->n_tries > 0 || !l || t->closed)
+		probe_send(g, &to, nonce);
+	t->tried[t->n_tries % TRIES_MAX] = g->now;
+	t->n_tries++;
+}
+
+/* Word to the other neighbours of the silent one. */
+static void word_send(struct gossip *g, struct test *t)
+{
+	const struct member *m = &g->members[t->peer];
+
+	t->told = true;
+	for (unsigned i = 0; i < m->n_neighbours; i++) {
+		uint16_t other = m->neighbours[i];
+		struct gossip_addr to;
+		struct packet p;
+
+		if (other == g->self || !member_reachable(g, other))
+			continue;
+		packet_init(g, &p);
+		write_message_begin(&p.w, WIRE_WORD);
+		write_u64(&p.w, m->id);
+		write_message_end(&p.w);
+		member_address(g, other, &to);
+		packet_send(g, &p, &to);
+		g->stats.words++;
+	}
+}
+
+static void sever_count(struct gossip *g, enum wire_op op)
+{
+	if (op == OP_SILENT)
+		g->stats.severed_silent++;
+	else if (op == OP_STALLED)
+		g->stats.severed_stalled++;
+	else
+		g->stats.severed_agentless++;
+}
+
+/* A second neighbour has fallen silent: this is larger than a node. See who is left, rather than
+ * wait for each one's next heartbeat. */
+static void test_all(struct gossip *g)
+{
+	for (unsigned i = 0; i < g->n_links; i++) {
+		struct link *l = &g->links[i];
+
+		if (l->state == LINK_ACTIVE && l->listed && g->now - l->heard > RECENT)
+			detector_test(g, l->peer, NONE);
+	}
+}
+
+/* Says of a neighbour, or of another member, what its test has shown. */
+static void outcome_tell(struct gossip *g, const struct test *t, enum wire_op op)
+{
+	uint16_t peer = t->peer;
+	struct link *l = link_of(g, peer);
+	const struct lost *said = own_lost(g, peer);
+
+	if (l && l->listed) {
+		sever_count(g, op);
+		if (op == OP_SILENT && g->severed != 0 && g->now - g->severed < SEVERAL_WITHIN)
+			test_all(g);
+		if (op == OP_SILENT)
+			g->severed = g->now;
+		link_unlist(g, l, op, true);
+		membership_lost_neighbour(g);
+		if (op == OP_STALLED && l->handle != 0) {
+			l->stalled = true;
+			l->since = g->now;
+		} else {
+			link_drop(g, l, false);
+		}
+		return;
+	}
+	if (l && op == OP_SILENT)
+		link_drop(g, l, false); /* was kept for its return */
+	if (said && said->op == op && (op != OP_SILENT || lost_valid(g, said)))
+		return;
+	own_change(g, op, peer, true);
+}
+
+/* The test is over, without an answer from the process. */
+static void test_conclude(struct gossip *g, struct test *test, enum wire_op op)
+{
+	struct test t = *test;
+	const struct absent *a;
+
+	test_end(g, test);
+	if (t.hail) {
+		a = absent_find(g, t.peer);
+		if (op == OP_SILENT || !a || a->stalled || a->agentless)
+			return;
+	}
+	outcome_tell(g, &t, op);
+	if (op == OP_SILENT)
+		detector_unwatch(g, t.peer);
+	else
+		watch_start(g, t.peer);
+	if (t.initiator != NONE) {
+		spread_report(g, t.initiator, t.peer);
+		if (t.initiator2 != NONE)
+			spread_report(g, t.initiator2, t.peer);
+	} else if (t.told && op == OP_SILENT) {
+		spread_gather(g, t.peer, g->now + g->config.slack_min);
+		if (!member_reachable(g, t.peer))
+			spread_gathered(g, t.peer);
+	}
+}
+
+/* The process has answered. */
+static void test_heard(struct gossip *g, struct test *test)
+{
+	struct test t = *test;
+	struct link *l = link_of(g, t.peer);
+
+	test_end(g, test);
+	g->stats.tests_heard++;
+	if (t.initiator != NONE) {
+		struct gossip_addr to;
+		struct packet p;
+
+		packet_init(g, &p);
+		write_message_begin(&p.w, WIRE_HEARD);
+		write_u64(&p.w, g->members[t.peer].id);
+		write_message_end(&p.w);
+		member_address(g, t.initiator, &to);
+		packet_send(g, &p, &to);
+	}
+	if (!l) {
+		membership_pong(g, t.peer);
+		return;
+	}
+	if (l->handle == 0) { /* its connection broke, it did not */
+		link_drop(g, l, false);
+		membership_lost_neighbour(g);
+		return;
+	}
+	if (t.by_link && !l->degraded) {
+		l->degraded = true;
+		event_push(g, &(struct gossip_event){
+				      .kind = GOSSIP_EVENT_DEGRADED, .id = g->members[t.peer].id});
+	}
+	if (l->stalled)
+		link_list(g, l);
+}
+
+static void stall_step(struct gossip *g, struct test *t)
+{
+	nsec_t quiet = g->now - t->answered_at;
+
+	if (quiet > g->config.n_tries_min * g->config.try_interval + STALL_INTERVAL + lateness(g)) {
+		/* The host has fallen silent meanwhile: the test begins anew. */
+		t->stalling = t->answered = t->told = false;
+		t->n_tries = 0;
+		t->nonce = g->next_nonce;
+		g->next_nonce += NONCES;
+		t->started = g->now;
+		t->next = g->now;
+		return;
+	}
+	if (g->now - t->started >= g->config.stall_after) {
+		test_conclude(g, t, OP_STALLED);
+		return;
+	}
+	if (t->n_tries >= NONCES - 1) {
+		t->n_tries = 1;
+		t->nonce = g->next_nonce;
+		g->next_nonce += NONCES;
+	}
+	test_try(g, t);
+	t->next = g->now + STALL_INTERVAL;
+}
+
+static void test_step(struct gossip *g, struct test *t)
+{
+	struct link *l = link_of(g, t->peer);
+
+	if (t->stalling) {
+		stall_step(g, t);
+		return;
+	}
+	if (t->n_tries == 1 && !t->told && !t->hail && t->initiator == NONE &&
+		(l || watch_find(g, t->peer)))
+		word_send(g, t);
+	if (t->n_tries < t->max_tries) {
+		test_try(g, t);
+		t->next = g->now + g->config.try_interval + lateness(g);
+		if (t->n_tries == t->max_tries)
+			t->next = g->now + detector_timeout(g, l);
+		return;
+	}
+	if (t->refused) {
+		test_conclude(g, t, OP_AGENTLESS);
+	} else if (t->answered && l && l->listed) {
+		t->stalling = true;
+		stall_step(g, t);
+	} else {
+		test_conclude(g, t, t->answered ? OP_STALLED : OP_SILENT);
+	}
+}
+
+void detector_probe(struct gossip *g, uint32_t probe, enum gossip_probe result)
+{
+	if (result == GOSSIP_PROBE_REFUSED || result == GOSSIP_PROBE_ANSWERED)
+		g->kernel_heard = g->now;
+	for (size_t i = 0; i < g->n_tests; i++) {
+		struct test *t = &g->tests[i];
+		struct link *l;
+
+		if (probe - t->nonce >= NONCES)
+			continue;
+		if (result == GOSSIP_PROBE_REFUSED) {
+			t->refused = true;
+			test_conclude(g, t, OP_AGENTLESS);
+		} else if (result == GOSSIP_PROBE_ANSWERED) {
+			t->answered = true;
+			t->answered_at = g->now;
+			l = link_of(g, t->peer);
+			if (watch_find(g, t->peer) && !(l && l->listed))
+				test_conclude(g, t, OP_STALLED);
+		}
+		return;
+	}
+}
+
+void detector_pong(struct gossip *g, uint16_t m, uint32_t nonce, bool by_link)
+{
+	struct test *t = test_find(g, m);
+	struct link *l = link_of(g, m);
+	unsigned k;
+
+	if (l && !by_link)
+		l->degraded = false;
+	if (!t || nonce - t->nonce >= t->n_tries)
+		return;
+	k = (nonce - t->nonce) % TRIES_MAX;
+	if (l && !by_link && nonce - t->nonce + TRIES_MAX >= t->n_tries) {
+		l->rtt_us[l->at_rtt] = (g->now - t->tried[k]) / 1000;
+		l->at_rtt = (l->at_rtt + 1) % RTT_WINDOW;
+		l->n_rtt += l->n_rtt < RTT_WINDOW;
+	}
+	if (by_link && t->n_tries > 2)
+		t->by_link = true;
+	if (l)
+		l->expected = g->now + (l->expected > g->now ? l->expected - g->now
+							     : GOSSIP_NEIGHBOURS_MAX *
+								       g->config.beat_interval);
+	if (l)
+		detector_at(g, l->expected + slack(g, l));
+	test_heard(g, t);
+}
+
+void detector_heard(struct gossip *g, uint16_t m)
+{
+	struct link *l = link_of(g, m);
+
+	if (l)
+		l->heard = g->now;
+}
+
+void detector_word(struct gossip *g, uint16_t from, uint16_t subject)
+{
+	struct link *l = link_of(g, subject);
+
+	if ((l && l->listed) || watch_find(g, subject))
+		detector_test(g, subject, from);
+	else if (own_lost(g, subject))
+		spread_report(g, from, subject);
+}
+
+void detector_heard_by(struct gossip *g, uint16_t from, uint16_t subject)
+{
+	struct test *t = test_find(g, subject);
+
+	if (!t || t->doubted || !t->told)
+		return;
+	t->doubted = true; /* the link may be at fault, not the node: no hurry */
+	if (t->max_tries + 2 <= TRIES_MAX)
+		t->max_tries += 2;
+}
+
+void detector_severed_by(struct gossip *g, uint16_t owner, uint16_t subject, enum wire_op op)
+{
+	struct link *l = link_of(g, subject);
+
+	if (owner == g->self || !l || !l->listed || l->stalled || test_find(g, subject))
+		return;
+	if (l->heard + g->config.slack_min < g->now)
+		detector_test(g, subject, NONE);
+}
+
+/* ---- Heartbeats ---- */
+
+static unsigned n_beaten(const struct gossip *g)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < g->n_links; i++)
+		n += g->links[i].state == LINK_ACTIVE && !g->links[i].stalled;
+	return n;
+}
+
+static void loss_sample(struct gossip *g, struct link *l, bool lost)
+{
+	uint32_t target = lost ? UINT16_MAX : 0;
+
+	l->loss += ((int32_t)target - (int32_t)l->loss) >> LOSS_LINK;
+	g->loss += ((int32_t)target - (int32_t)g->loss) >> LOSS_ALL;
+}
+
+static void beat_send(struct gossip *g, struct link *l, uint8_t flags)
+{
+	nsec_t held = g->now - l->received;
+	struct wire_beat beat = {.flags = flags};
+	struct gossip_addr to;
+	struct packet p;
+
+	if (l->seq > 0 && !l->echoed && l->received > l->sent + detector_timeout(g, l))
+		loss_sample(g, l, true); /* it spoke after ours should have come, of an older one */
+	else if (l->echoed)
+		loss_sample(g, l, false);
+	beat.seq = ++l->seq;
+	beat.next_ms = n_beaten(g) * g->config.beat_interval / MSEC;
+	beat.digest = spread_digest(g) ^ spread_digest(g) >> 32;
+	if (l->listed)
+		beat.flags |= BEAT_YOU_ARE_LISTED;
+	if (l->any_in && held / BEAT_HELD_UNIT <= UINT16_MAX) {
+		beat.flags |= BEAT_ECHO;
+		beat.echo = l->seq_in;
+		beat.held = held / BEAT_HELD_UNIT;
+	}
+	l->sent = g->now;
+	l->echoed = false;
+	packet_init(g, &p);
+	write_message_begin(&p.w, WIRE_BEAT);
+	wire_beat_write(&p.w, &beat);
+	write_message_end(&p.w);
+	if (!l->degraded)
+		spread_ride(g, l, &p.w);
+	member_address(g, l->peer, &to);
+	packet_send(g, &p, &to);
+	if (l->degraded || l->beat_by_link) {
+		struct frame f;
+
+		frame_init(g, &f, WIRE_BEAT, 32);
+		wire_beat_write(&f.w, &beat);
+		frame_send(g, &f, l);
+	}
+}
+
+void detector_want_link(struct gossip *g, struct link *l)
+{
+	if (l->state == LINK_ACTIVE)
+		beat_send(g, l, BEAT_WANT_LINK);
+}
+
+static void late_sample(struct gossip *g, struct link *l, uint16_t gap)
+{
+	nsec_t late = g->now > l->expected ? g->now - l->expected : 0;
+
+	if (gap > 0 || l->expected == 0 || late > TIMEOUT_MAX)
+		return;
+	l->late_ms[l->at_late] = late / MSEC;
+	l->at_late = (l->at_late + 1) % RTT_WINDOW;
+	l->n_late += l->n_late < RTT_WINDOW;
+}
+
+static void echo_sample(struct gossip *g, struct link *l, const struct wire_beat *beat)
+{
+	nsec_t held = beat->held * BEAT_HELD_UNIT;
+
+	if (!(beat->flags & BEAT_ECHO) || beat->echo != l->seq || l->echoed)
+		return;
+	l->echoed = true;
+	if (g->now < l->sent + held || g->now - l->sent - held > TIMEOUT_MAX)
+		return;
+	l->rtt_us[l->at_rtt] = (g->now - l->sent - held) / 1000;
+	l->at_rtt = (l->at_rtt + 1) % RTT_WINDOW;
+	l->n_rtt += l->n_rtt < RTT_WINDOW;
+}
+
+void detector_beat(struct gossip *g, struct link *l, const struct wire_beat *beat, bool by_link)
+{
+	uint16_t gap = beat->seq - l->seq_in - 1;
+	struct test *t;
+
+	if (l->any_in && gap >= 0x8000)
+		return; /* again, or late */
+	if (l->any_in) {
+		for (unsigned i = 0; i < gap && i < 8; i++)
+			loss_sample(g, l, true);
+		loss_sample(g, l, false);
+		late_sample(g, l, gap);
+	}
+	l->any_in = true;
+	l->seq_in = beat->seq;
+	l->received = g->now;
+	l->beat_by_link = by_link;
+	if (!by_link)
+		l->degraded = false;
+	echo_sample(g, l, beat);
+	l->expected = g->now + beat->next_ms * MSEC;
+	detector_at(g, l->expected + slack(g, l));
+	t = test_find(g, l->peer);
+	if (t)
+		test_heard(g, t); /* may drop the link, or list it again */
+	if (l->state != LINK_ACTIVE)
+		return;
+	if (l->stalled)
+		link_list(g, l);
+	if (beat->flags & BEAT_YOU_ARE_LISTED)
+		l->unlisted = NSEC_NEVER;
+	if (beat->flags & BEAT_WANT_LINK && l->listed)
+		beat_send(g, l, 0);
+	spread_beat(g, l, beat->digest);
+}
+
+/* ---- Links ---- */
+
+void detector_link_up(struct gossip *g, struct link *l)
+{
+	struct test *t = test_find(g, l->peer);
+
+	if (t)
+		test_end(g, t);
+	detector_unwatch(g, l->peer);
+	l->order = g->next_order++;
+	l->heard = g->now;
+	l->expected = g->now + SEC; /* its first heartbeat comes at once */
+	detector_at(g, l->expected + slack(g, l));
+	beat_send(g, l, 0);
+}
+
+void detector_link_closed(struct gossip *g, struct link *l, enum gossip_close reason)
+{
+	struct test *t;
+
+	l->handle = 0;
+	if (l->state != LINK_ACTIVE) {
+		membership_open_failed(g, l);
+		return;
+	}
+	if (!l->listed) {
+		link_drop(g, l, false);
+		return;
+	}
+	t = test_find(g, l->peer);
+	if (!t)
+		t = test_start(g, l->peer);
+	if (!t) {
+		link_drop(g, l, false);
+		membership_lost_neighbour(g);
+		return;
+	}
+	t->closed = true;
+	t->hail = false;
+	t->next = g->now;
+	detector_at(g, g->now);
+}
+
+void detector_link_gone(struct gossip *g, uint16_t m)
+{
+	struct test *t = test_find(g, m);
+
+	if (t)
+		test_end(g, t);
+}
+
+void detector_forget(struct gossip *g, uint16_t m)
+{
+	detector_link_gone(g, m);
+	detector_unwatch(g, m);
+	for (size_t i = 0; i < g->n_tests; i++) {
+		if (g->tests[i].initiator == m)
+			g->tests[i].initiator = NONE;
+		if (g->tests[i].initiator2 == m)
+			g->tests[i].initiator2 = NONE;
+	}
+}
+
+/* ---- Time ---- */
+
+void detector_late(struct gossip *g, nsec_t late)
+{
+	nsec_t since = g->now - g->lateness_at;
+
+	if (since >= SEC) {
+		nsec_t n = since / SEC;
+
+		g->lateness -=
+			g->lateness / LATENESS_DECAY * (n < LATENESS_DECAY ? n : LATENESS_DECAY);
+		g->lateness_at = g->now;
+	}
+	if (late > g->lateness)
+		g->lateness = late;
+	if (late < PAUSE)
+		return;
+	for (unsigned i = 0; i < g->n_links; i++) {
+		struct link *l = &g->links[i];
+
+		if (l->state == LINK_ACTIVE && l->expected < g->now + PAUSE_GRACE)
+			l->expected = g->now + PAUSE_GRACE;
+	}
+	for (size_t i = 0; i < g->n_tests; i++) {
+		struct test *t = &g->tests[i];
+
+		/* Unread answers were read before this tick; those under way get a try's time. */
+		if (t->next < g->now + g->config.try_interval)
+			t->next = g->now + g->config.try_interval;
+		if (t->n_tries > 0 && !t->stalling)
+			t->n_tries = 1;
+		t->answered_at = g->now;
+	}
+}
+
+static void beat_next(struct gossip *g)
+{
+	struct link *first = NULL;
+
+	for (unsigned i = 0; i < g->n_links; i++) {
+		struct link *l = &g->links[i];
+
+		if (l->state == LINK_ACTIVE && !l->stalled &&
+			(!first || (int32_t)(l->order - first->order) < 0))
+			first = l;
+	}
+	if (!first)
+		return;
+	first->order = g->next_order++;
+	beat_send(g, first, 0);
+}
+
+static void overdue(struct gossip *g)
+{
+	for (unsigned i = 0; i < g->n_links; i++) {
+		struct link *l = &g->links[i];
+
+		if (l->state != LINK_ACTIVE || l->stalled || !l->listed ||
+			l->expected + slack(g, l) > g->now || test_find(g, l->peer))
+			continue;
+		g->stats.beats_missed++;
+		detector_test(g, l->peer, NONE);
+	}
+}
+
+static void watches(struct gossip *g)
+{
+	for (size_t i = 0; i < g->n_watches; i++) {
+		struct watch *w = &g->watches[i];
+
+		if (w->next > g->now)
+			continue;
+		w->next = g->now + WATCH_INTERVAL - random_below(g, WATCH_INTERVAL / 8);
+		if (member_reachable(g, w->peer)) {
+			*w = g->watches[--g->n_watches];
+			i--;
+			continue;
+		}
+		detector_test(g, w->peer, NONE);
+	}
+}
+
+static void detector_schedule(struct gossip *g)
+{
+	g->detector_next = NSEC_NEVER;
+	for (unsigned i = 0; i < g->n_links; i++) {
+		struct link *l = &g->links[i];
+
+		if (l->state == LINK_ACTIVE && !l->stalled && l->listed && !test_find(g, l->peer))
+			detector_at(g, l->expected + slack(g, l));
+	}
+	for (size_t i = 0; i < g->n_tests; i++)
+		detector_at(g, g->tests[i].next);
+	for (size_t i = 0; i < g->n_watches; i++)
+		detector_at(g, g->watches[i].next);
+}
+
+void detector_tick(struct gossip *g)
+{
+	if (g->beat_next <= g->now) {
+		g->beat_next += g->config.beat_interval;
+		if (g->beat_next <= g->now)
+			g->beat_next = g->now + g->config.beat_interval;
+		beat_next(g);
+	}
+	if (g->detector_next > g->now)
+		return;
+	overdue(g);
+	for (size_t i = g->n_tests; i-- > 0;) {
+		if (i < g->n_tests && g->tests[i].next <= g->now)
+			test_step(g, &g->tests[i]);
+	}
+	watches(g);
+	detector_schedule(g);
+}
+
+nsec_t detector_deadline(const struct gossip *g)
+{
+	return g->detector_next < g->beat_next ? g->detector_next : g->beat_next;
+}
+
+/* ---- To look at ---- */
+
+bool gossip_neighbour_next(const struct gossip *g, size_t *cursor, struct gossip_neighbour *ret)
+{
+	uint32_t sorted[RTT_WINDOW];
+
+	for (; *cursor < g->n_links; ++*cursor) {
+		const struct link *l = &g->links[*cursor];
+
+		if (l->state != LINK_ACTIVE)
+			continue;
+		*ret = (struct gossip_neighbour){.id = g->members[l->peer].id,
+			.listed = l->listed,
+			.testing = test_find((struct gossip *)g, l->peer) != NULL,
+			.degraded = l->degraded,
+			.eager = l->eager,
+			.incoming = !l->outgoing,
+			.heard = l->heard,
+			.timeout = detector_timeout(g, l),
+			.loss_permille = (uint32_t)l->loss * 1000 >> 16};
+		for (unsigned i = 0; i < l->n_rtt; i++) {
+			unsigned k = i;
+
+			for (; k > 0 && sorted[k - 1] > l->rtt_us[i]; k--)
+				sorted[k] = sorted[k - 1];
+			sorted[k] = l->rtt_us[i];
+		}
+		if (l->n_rtt > 0) {
+			ret->rtt_min = sorted[0] * UINT64_C(1000);
+			ret->rtt_median = sorted[l->n_rtt / 2] * UINT64_C(1000);
+			ret->rtt_max = sorted[l->n_rtt - 1] * UINT64_C(1000);
+		}
+		++*cursor;
+		return true;
+	}
+	return false;
+}

@@ -1,0 +1,1049 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Whom to be a neighbour of: HyParView's views and messages.
+ *
+ * HyParView (Leitao, Pereira, Rodrigues, DSN 2007) keeps a small symmetric *active view*, each
+ * edge a TCP connection whose breaking is noticed, and a larger *passive view* to repair it from,
+ * shuffled among members now and then. Its messages are all here:
+ *
+ *	JOIN, NEIGHBOUR    a HELLO with its purpose (join, low, high), answered by HELLO and REPLY
+ *	FORWARD_JOIN       WALK: passed on until its life ends, then who holds it links to the
+ *joiner SHUFFLE, its reply SHUFFLE along the links, SHUFFLED by datagram DISCONNECT         PART,
+ *numbered: of which edge, so that a late one cannot end a newer one
+ *
+ * What differs, and why:
+ *
+ *  - The view holds 8, not log10(n) + 1, whatever the size: 8 independent observers of each
+ *    node, and 0.3^8 < 1e-4 to lose all neighbours when 30 % die. Random regular graphs of degree 8
+ *    stay connected, with 1,000 nodes reached in 4 hops and 10,000 in 5.
+ *  - Degrees are kept even. A view is filled from those with the smallest views (the table tells),
+ *    two above the target are admitted, in need up to 12. When a node dies its
+ *    former neighbours are the ones who lack a link, and so find each other. An observer per node
+ *    more or less is a tail in detection time.
+ *  - A full contact does not evict for a joiner, which costs three nodes a change each; it
+ *    refuses with a sample of members to ask, which after a cold start of 1,000 is the faster way.
+ *  - Below 9 nodes the view holds everyone: a full mesh, with no special code.
+ *  - The passive view is a second source, the member table the first. It still matters when the
+ *    table is empty, or when all in it are gone.
+ *
+ * Lost members are dialled for ever (lashup: 1 dead of 1,000 is dialled by all 999 all day, an
+ * isolated node dials once in ten minutes; here the other way round). One lost member costs
+ * the whole cluster one hail a second at first and one a minute after a while; each member's
+ * share is that over the number of reachable ones, so that whoever is alone hails five a second.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* HyParView's figures for walks: life of a join's walk, and when the passive view takes it. */
+#define ARWL 6
+#define PRWL 3
+/* Walks that a contact sends for a joiner. HyParView: one to each neighbour; four and the
+ * sample in the REPLY fill a view. */
+#define JOIN_WALKS 4
+/* Entries of a shuffle: own, from the active view, from the passive one. */
+#define SHUFFLE_ACTIVE 3
+#define SHUFFLE_PASSIVE 4
+#define SHUFFLE_INTERVAL (120 * SEC) /* six hops of 250 bytes: 13 B/s for each node */
+#define SAMPLE 8
+/* Admitted beyond the target: without it the last ones to join find everyone full. */
+#define DEGREE_SPARE 2
+/* A connection that takes longer than this will not make a good neighbour. */
+#define OPEN_TIMEOUT (1500 * MSEC)
+#define GREET_TIMEOUT (2 * SEC)
+/* The peer's record has this long to list us, before the edge is taken for one-sided. */
+#define UNLISTED_MAX (2500 * MSEC)
+/* Replacing a lost neighbour is no hurry while half are left, and may turn out needless. */
+#define REPAIR_DELAY (300 * MSEC)
+#define REPAIR_SPREAD (700 * MSEC)
+#define REPAIR_URGENT (20 * MSEC)
+#define REPAIR_AGAIN (100 * MSEC)
+#define REPAIR_IDLE (2 * SEC)
+/* A link is not given up for being one too many before its time: the other end may still be
+ * filling its view. */
+#define TRIM_AGE (3 * SEC)
+/* Who refused is not asked again for so long. */
+#define REFUSED_FOR (2 * SEC)
+/* A stalled neighbour's place is kept, for it usually wakes. */
+#define STALLED_KEPT (20 * SEC)
+#define STALLED_COUNTS (3 * SEC)
+/* Hails: at most one per DIAL_INTERVAL; a lost member's interval is a hundredth of how long it
+ * has been lost, within these. */
+#define DIAL_INTERVAL (200 * MSEC)
+#define DIAL_MIN (1 * SEC)
+#define DIAL_MAX (60 * SEC)
+#define DIAL_SHARE 100
+/* Contacts: first retry, slowest retry while alone, and the look while linked. */
+#define CONTACT_MIN (50 * MSEC)
+#define CONTACT_MAX (5 * SEC)
+#define CONTACT_LINKED (30 * SEC)
+
+unsigned link_slot(const struct gossip *g, const struct link *l)
+{
+	return l - g->links;
+}
+
+struct link *link_of(struct gossip *g, uint16_t peer)
+{
+	for (unsigned i = 0; i < g->n_links; i++) {
+		if (g->links[i].state == LINK_ACTIVE && g->links[i].peer == peer)
+			return &g->links[i];
+	}
+	return NULL;
+}
+
+struct link *link_by_handle(struct gossip *g, uint32_t handle)
+{
+	for (unsigned i = 0; i < g->n_links; i++) {
+		if (g->links[i].state != LINK_FREE && g->links[i].handle == handle)
+			return handle == 0 ? NULL : &g->links[i];
+	}
+	return NULL;
+}
+
+/* A link to this peer in any state, other than `except`. */
+static struct link *link_any(struct gossip *g, uint16_t peer, const struct link *except)
+{
+	for (unsigned i = 0; i < g->n_links; i++) {
+		if (g->links[i].state != LINK_FREE && g->links[i].peer == peer &&
+			&g->links[i] != except)
+			return &g->links[i];
+	}
+	return NULL;
+}
+
+unsigned links_listed(const struct gossip *g)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < g->n_links; i++)
+		n += g->links[i].state == LINK_ACTIVE && g->links[i].listed;
+	return n;
+}
+
+/* Neighbours, those kept a place for, and those being asked. */
+static unsigned links_wanted_taken(const struct gossip *g)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < g->n_links; i++) {
+		const struct link *l = &g->links[i];
+
+		if (l->state == LINK_ACTIVE)
+			n += !l->stalled || g->now - l->since < STALLED_COUNTS;
+		else if (l->state != LINK_FREE)
+			n += l->outgoing;
+	}
+	return n;
+}
+
+static void upkeep_at(struct gossip *g, nsec_t at)
+{
+	if (at < g->upkeep_next)
+		g->upkeep_next = at;
+}
+
+static struct link *link_new(struct gossip *g)
+{
+	for (unsigned i = 0; i < GOSSIP_LINKS_MAX; i++) {
+		struct link *l = &g->links[i];
+
+		if (l->state != LINK_FREE)
+			continue;
+		memset(l, 0, sizeof(*l));
+		l->peer = NONE;
+		l->since = g->now;
+		l->unlisted = l->mismatch = NSEC_NEVER;
+		l->handle = g->next_handle++;
+		if (g->next_handle == 0)
+			g->next_handle = 1;
+		if (i >= g->n_links)
+			g->n_links = i + 1;
+		return l;
+	}
+	return NULL;
+}
+
+static void link_free(struct gossip *g, struct link *l)
+{
+	unsigned slot = link_slot(g, l);
+
+	free(l->partial);
+	l->partial = NULL;
+	l->n_partial = 0;
+	l->state = LINK_FREE;
+	if (g->news_link == slot)
+		g->news_link = NONE;
+	spread_link_down(g, slot);
+	multicast_link_down(g, slot);
+	while (g->n_links > 0 && g->links[g->n_links - 1].state == LINK_FREE)
+		g->n_links--;
+}
+
+void link_list(struct gossip *g, struct link *l)
+{
+	bool urgent = !member_reachable(g, l->peer) || links_listed(g) <= 1;
+
+	l->listed = true;
+	l->stalled = false;
+	if (!member_lists(g, l->peer, g->self)) {
+		l->unlisted = g->now;
+		upkeep_at(g, g->now + UNLISTED_MAX);
+	}
+	own_change(g, OP_ADD, l->peer, urgent);
+}
+
+void link_unlist(struct gossip *g, struct link *l, enum wire_op op, bool urgent)
+{
+	if (!l->listed)
+		return;
+	l->listed = false;
+	own_change(g, op, l->peer, urgent);
+}
+
+void link_drop(struct gossip *g, struct link *l, bool tell)
+{
+	uint16_t peer = l->peer;
+	bool active = l->state == LINK_ACTIVE;
+
+	if (active)
+		link_unlist(g, l, OP_DROP, false);
+	if (tell && active && l->handle != 0) {
+		struct frame f;
+
+		frame_init(g, &f, WIRE_PART, 8);
+		write_u32(&f.w, l->number);
+		write_u8(&f.w, 0);
+		frame_send(g, &f, l);
+	}
+	if (l->handle != 0)
+		effect_push(g, &(struct gossip_effect){
+				       .kind = GOSSIP_EFFECT_LINK_CLOSE, .link = l->handle});
+	link_free(g, l);
+	if (active)
+		detector_link_gone(g, peer);
+}
+
+void link_request(
+	struct gossip *g, uint16_t peer, const struct gossip_addr *to, enum wire_purpose purpose)
+{
+	struct link *l;
+
+	if (peer == g->self || (peer != NONE && link_any(g, peer, NULL)))
+		return;
+	for (unsigned i = 0; i < g->n_links; i++) {
+		l = &g->links[i];
+		if (l->state == LINK_OPENING && gossip_addr_equal(&l->address, to))
+			return;
+	}
+	l = link_new(g);
+	if (!l)
+		return;
+	l->state = LINK_OPENING;
+	l->outgoing = true;
+	l->peer = peer;
+	l->purpose = purpose;
+	l->address = *to;
+	l->number = g->next_number++;
+	upkeep_at(g, g->now + OPEN_TIMEOUT);
+	effect_push(g, &(struct gossip_effect){
+			       .kind = GOSSIP_EFFECT_LINK_OPEN, .link = l->handle, .address = *to});
+}
+
+static void hello_send(struct gossip *g, struct link *l)
+{
+	struct wire_hello hello = {.id = g->config.id,
+		.incarnation = g->config.incarnation,
+		.to = l->peer == NONE ? 0 : g->members[l->peer].id,
+		.number = l->number,
+		.purpose = l->purpose};
+	struct frame f;
+
+	hello.digest = spread_digest(g);
+	record_item(g, g->self, &hello.record);
+	frame_init(g, &f, WIRE_HELLO, 1500);
+	wire_hello_write(&f.w, &hello);
+	frame_send(g, &f, l);
+}
+
+int gossip_link_opened(struct gossip *g, nsec_t now, uint32_t link)
+{
+	struct link *l;
+
+	if (now > g->now)
+		g->now = now;
+	l = link_by_handle(g, link);
+	if (!l || l->state != LINK_OPENING)
+		return 0;
+	l->state = LINK_GREETING;
+	l->since = g->now;
+	upkeep_at(g, g->now + GREET_TIMEOUT);
+	hello_send(g, l);
+	return gossip_link_bytes(g, now, link, "", 0);
+}
+
+int gossip_link_accepted(
+	struct gossip *g, nsec_t now, const struct gossip_addr *from, uint32_t *ret_link)
+{
+	struct link *l;
+
+	if (now > g->now)
+		g->now = now;
+	l = link_new(g);
+	if (!l) {
+		g->stats.refused++;
+		return -EMFILE;
+	}
+	l->state = LINK_GREETING;
+	l->address = *from;
+	upkeep_at(g, g->now + GREET_TIMEOUT);
+	*ret_link = l->handle;
+	return gossip_link_bytes(g, now, l->handle, "", 0);
+}
+
+/* ---- The passive view ---- */
+
+static void passive_add(struct gossip *g, const struct wire_entry *entry)
+{
+	uint16_t m = member_find(g, entry->id);
+	size_t at = g->n_passive;
+
+	if (entry->id == g->config.id || (m != NONE && link_any(g, m, NULL)))
+		return;
+	for (size_t i = 0; i < g->n_passive; i++) {
+		if (g->passive[i].id == entry->id) {
+			g->passive[i] = *entry;
+			return;
+		}
+	}
+	if (at == GOSSIP_PASSIVE_MAX) {
+		at = random_below(g, at);
+		for (size_t i = 0; i < g->n_passive; i++) {
+			for (unsigned k = 0; k < 4; k++) {
+				if (g->shuffled[k] != 0 && g->passive[i].id == g->shuffled[k])
+					at = i; /* given away: the first to go */
+			}
+		}
+	} else {
+		g->n_passive++;
+	}
+	g->passive[at] = *entry;
+}
+
+static void passive_remove(struct gossip *g, uint64_t id)
+{
+	for (size_t i = 0; i < g->n_passive; i++) {
+		if (g->passive[i].id == id)
+			g->passive[i--] = g->passive[--g->n_passive];
+	}
+}
+
+static void entry_of(const struct gossip *g, uint16_t m, struct wire_entry *ret)
+{
+	ret->id = g->members[m].id;
+	member_address(g, m, &ret->address);
+}
+
+/* Members to ask instead: reachable ones, with the smallest views of a few drawn each time. */
+static void sample_write(struct gossip *g, struct writer *w, uint64_t except)
+{
+	for (unsigned i = 0; i < SAMPLE; i++) {
+		uint16_t best = NONE;
+		struct wire_entry entry;
+
+		for (unsigned k = 0; k < 4; k++) {
+			uint16_t m = member_random(g);
+
+			if (m == NONE || !member_reachable(g, m) || m == g->self ||
+				g->members[m].id == except)
+				continue;
+			if (best == NONE ||
+				g->members[m].n_neighbours < g->members[best].n_neighbours)
+				best = m;
+		}
+		if (best == NONE)
+			continue;
+		entry_of(g, best, &entry);
+		wire_entry_write(w, &entry);
+	}
+}
+
+/* ---- Greeting ---- */
+
+static struct link *link_random(struct gossip *g, uint16_t except1, uint64_t except2)
+{
+	struct link *chosen = NULL;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < g->n_links; i++) {
+		struct link *l = &g->links[i];
+
+		if (l->state != LINK_ACTIVE || !l->listed || l->peer == except1 ||
+			g->members[l->peer].id == except2)
+			continue;
+		if (random_below(g, ++n) == 0)
+			chosen = l;
+	}
+	return chosen;
+}
+
+static void walk_send(struct gossip *g, struct link *l, uint8_t ttl, const struct wire_entry *entry)
+{
+	struct frame f;
+
+	frame_init(g, &f, WIRE_WALK, 64);
+	write_u8(&f.w, ttl);
+	wire_entry_write(&f.w, entry);
+	frame_send(g, &f, l);
+}
+
+static void reply_send(struct gossip *g, struct link *l, bool accepted)
+{
+	struct frame f;
+
+	frame_init(g, &f, WIRE_REPLY, 16 + SAMPLE * 32);
+	write_u32(&f.w, l->number);
+	write_u8(&f.w, accepted);
+	if (!accepted)
+		sample_write(g, &f.w, g->members[l->peer].id);
+	frame_send(g, &f, l);
+}
+
+static void active(struct gossip *g, struct link *l)
+{
+	l->state = LINK_ACTIVE;
+	l->since = g->now;
+	passive_remove(g, g->members[l->peer].id);
+	spread_link_up(g, l, l->digest);
+	link_list(g, l);
+	detector_link_up(g, l);
+	multicast_link_up(g, l);
+	g->contact_failures = 0;
+}
+
+/* Gives up the neighbour that can best do without us. */
+static void evict(struct gossip *g, const struct link *except)
+{
+	struct link *worst = NULL;
+	struct wire_entry entry;
+
+	for (unsigned i = 0; i < g->n_links; i++) {
+		struct link *l = &g->links[i];
+
+		if (l->state != LINK_ACTIVE || l == except)
+			continue;
+		if (!worst ||
+			g->members[l->peer].n_neighbours > g->members[worst->peer].n_neighbours)
+			worst = l;
+	}
+	if (!worst)
+		return;
+	entry_of(g, worst->peer, &entry);
+	link_drop(g, worst, true);
+	passive_add(g, &entry);
+}
+
+static bool admit(struct gossip *g, const struct link *l)
+{
+	unsigned n = links_listed(g), spare = g->config.degree + DEGREE_SPARE;
+
+	if (n < spare)
+		return true;
+	if (l->purpose != PURPOSE_HIGH)
+		return false;
+	if (g->members[g->self].n_neighbours >= GOSSIP_NEIGHBOURS_MAX)
+		evict(g, l);
+	return g->members[g->self].n_neighbours < GOSSIP_NEIGHBOURS_MAX;
+}
+
+static void join_walks(struct gossip *g, struct link *joiner)
+{
+	struct wire_entry entry;
+
+	entry_of(g, joiner->peer, &entry);
+	for (unsigned i = 0; i < JOIN_WALKS; i++) {
+		struct link *l = link_random(g, joiner->peer, 0);
+
+		if (l)
+			walk_send(g, l, ARWL, &entry);
+	}
+}
+
+/* Another link to the same peer: which one stays? True if the new one may. */
+static bool supersede(struct gossip *g, struct link *l, struct link *old)
+{
+	if (old->state == LINK_ACTIVE) {
+		/* It has started again, or lost this link without our noticing. */
+		link_drop(g, old, false);
+		return true;
+	}
+	if (l->outgoing == old->outgoing || old->state == LINK_FREE) {
+		link_drop(g, old, false);
+		return true;
+	}
+	/* Both opened at once: the one opened by the smaller id stays. */
+	if ((g->config.id < g->members[l->peer].id) == l->outgoing) {
+		link_drop(g, old, false);
+		return true;
+	}
+	return false;
+}
+
+static void greeted_by_opener(struct gossip *g, struct link *l, const struct wire_hello *hello)
+{
+	struct link *old;
+	bool accepted;
+
+	l->number = hello->number;
+	l->purpose = hello->purpose;
+	while ((old = link_any(g, l->peer, l))) {
+		if (!supersede(g, l, old)) {
+			link_drop(g, l, false);
+			return;
+		}
+	}
+	accepted = admit(g, l);
+	hello_send(g, l);
+	reply_send(g, l, accepted);
+	if (l->purpose == PURPOSE_JOIN)
+		join_walks(g, l);
+	if (accepted)
+		active(g, l);
+}
+
+void membership_hello(struct gossip *g, struct link *l, struct reader *r)
+{
+	struct wire_hello hello;
+	uint16_t peer;
+
+	if (l->state != LINK_GREETING || !wire_hello_read(r, &hello)) {
+		g->stats.malformed++;
+		link_drop(g, l, false);
+		return;
+	}
+	if (hello.id == g->config.id && hello.incarnation != g->config.incarnation)
+		spread_record(g, &hello.record); /* a double: says so */
+	if (hello.id == g->config.id || (hello.to != 0 && hello.to != g->config.id)) {
+		link_drop(g, l, false); /* an address that has another owner now */
+		return;
+	}
+	spread_record(g, &hello.record);
+	peer = member_find(g, hello.id);
+	if (peer == NONE || g->members[peer].incarnation > hello.incarnation ||
+		(l->outgoing && l->peer != NONE && l->peer != peer)) {
+		link_drop(g, l, false);
+		return;
+	}
+	l->peer = peer;
+	l->incarnation = hello.incarnation;
+	l->digest = hello.digest;
+	if (!l->outgoing)
+		greeted_by_opener(g, l, &hello);
+}
+
+static void refused(struct gossip *g, uint16_t m)
+{
+	if (m == NONE)
+		return;
+	g->refused[g->at_refused].member = m;
+	g->refused[g->at_refused].until = g->now + REFUSED_FOR;
+	g->at_refused = (g->at_refused + 1) % (sizeof(g->refused) / sizeof(g->refused[0]));
+}
+
+static bool refused_lately(const struct gossip *g, uint16_t m)
+{
+	for (unsigned i = 0; i < sizeof(g->refused) / sizeof(g->refused[0]); i++) {
+		if (g->refused[i].member == m && g->refused[i].until > g->now)
+			return true;
+	}
+	return false;
+}
+
+void membership_reply(struct gossip *g, struct link *l, struct reader *r)
+{
+	uint32_t number = read_u32(r);
+	uint8_t accepted = read_u8(r);
+	struct wire_entry entry;
+	struct link *old;
+
+	if (!r->ok || !l->outgoing || l->state != LINK_GREETING || number != l->number) {
+		g->stats.malformed++;
+		return;
+	}
+	while (wire_entry_next(r, &entry))
+		passive_add(g, &entry);
+	if (!accepted) {
+		refused(g, l->peer);
+		link_drop(g, l, false);
+		if (links_listed(g) == 0)
+			g->repair_next = g->now;
+		return;
+	}
+	while ((old = link_any(g, l->peer, l))) {
+		if (!supersede(g, l, old)) {
+			link_drop(g, l, false);
+			return;
+		}
+	}
+	if (g->members[g->self].n_neighbours >= GOSSIP_NEIGHBOURS_MAX)
+		evict(g, l);
+	active(g, l);
+}
+
+void membership_part(struct gossip *g, struct link *l, struct reader *r)
+{
+	uint32_t number = read_u32(r);
+	struct wire_entry entry;
+
+	if (!r->ok || number != l->number)
+		return;
+	entry_of(g, l->peer, &entry);
+	link_drop(g, l, false);
+	passive_add(g, &entry);
+	membership_lost_neighbour(g);
+}
+
+void membership_open_failed(struct gossip *g, struct link *l)
+{
+	refused(g, l->peer);
+	if (l->peer != NONE)
+		passive_remove(g, g->members[l->peer].id);
+	link_free(g, l);
+}
+
+/* ---- Walks and shuffles ---- */
+
+void membership_walk(struct gossip *g, struct link *l, struct reader *r)
+{
+	uint8_t ttl = read_u8(r);
+	struct wire_entry entry;
+	struct link *next;
+	uint16_t m;
+
+	if (!r->ok || !wire_entry_next(r, &entry)) {
+		g->stats.malformed++;
+		return;
+	}
+	if (entry.id == g->config.id)
+		return;
+	m = member_find(g, entry.id);
+	if ((m == NONE || !link_any(g, m, NULL)) &&
+		links_wanted_taken(g) < g->config.degree + (ttl == 0)) {
+		link_request(g, m, &entry.address, PURPOSE_LOW);
+		return;
+	}
+	if (ttl == PRWL)
+		passive_add(g, &entry);
+	if (ttl == 0 || ttl > ARWL)
+		return;
+	next = link_random(g, l->peer, entry.id);
+	if (next)
+		walk_send(g, next, ttl - 1, &entry);
+}
+
+static void shuffle_start(struct gossip *g)
+{
+	struct link *l = link_random(g, NONE, 0);
+	struct wire_entry entry;
+	struct frame f;
+
+	if (!l)
+		return;
+	frame_init(g, &f, WIRE_SHUFFLE, 512);
+	write_u8(&f.w, ARWL);
+	entry_of(g, g->self, &entry);
+	wire_entry_write(&f.w, &entry);
+	for (unsigned i = 0; i < SHUFFLE_ACTIVE; i++) {
+		struct link *other = link_random(g, l->peer, 0);
+
+		if (!other)
+			break;
+		entry_of(g, other->peer, &entry);
+		wire_entry_write(&f.w, &entry);
+	}
+	for (unsigned i = 0; i < SHUFFLE_PASSIVE; i++) {
+		g->shuffled[i] = 0;
+		if (g->n_passive == 0)
+			continue;
+		entry = g->passive[random_below(g, g->n_passive)];
+		g->shuffled[i] = entry.id;
+		wire_entry_write(&f.w, &entry);
+	}
+	frame_send(g, &f, l);
+}
+
+static void shuffle_end(struct gossip *g, const struct wire_entry *entries, unsigned n)
+{
+	struct packet p;
+
+	packet_init(g, &p);
+	write_message_begin(&p.w, WIRE_SHUFFLED);
+	for (unsigned i = 1; i < n && g->n_passive > 0; i++)
+		wire_entry_write(&p.w, &g->passive[random_below(g, g->n_passive)]);
+	write_message_end(&p.w);
+	packet_send(g, &p, &entries[0].address);
+	for (unsigned i = 0; i < n; i++)
+		passive_add(g, &entries[i]);
+}
+
+void membership_shuffle(struct gossip *g, struct link *l, struct reader *r)
+{
+	struct wire_entry entries[WIRE_ENTRIES_MAX];
+	struct link *next;
+	uint8_t ttl = read_u8(r);
+	struct frame f;
+	unsigned n = 0;
+
+	while (n < WIRE_ENTRIES_MAX && wire_entry_next(r, &entries[n]))
+		n++;
+	if (!r->ok || n == 0) {
+		g->stats.malformed++;
+		return;
+	}
+	if (entries[0].id == g->config.id)
+		return;
+	next = link_random(g, l->peer, entries[0].id);
+	if (ttl == 0 || ttl > ARWL || !next) {
+		shuffle_end(g, entries, n);
+		return;
+	}
+	frame_init(g, &f, WIRE_SHUFFLE, 512);
+	write_u8(&f.w, ttl - 1);
+	for (unsigned i = 0; i < n; i++)
+		wire_entry_write(&f.w, &entries[i]);
+	frame_send(g, &f, next);
+}
+
+void membership_shuffled(struct gossip *g, struct reader *r)
+{
+	struct wire_entry entry;
+
+	for (unsigned i = 0; i < WIRE_ENTRIES_MAX && wire_entry_next(r, &entry); i++)
+		passive_add(g, &entry);
+}
+
+/* ---- Repair ---- */
+
+void membership_record_changed(struct gossip *g, uint16_t m)
+{
+	struct link *l = link_of(g, m);
+
+	if (!l || !l->listed)
+		return;
+	if (member_lists(g, m, g->self)) {
+		l->unlisted = NSEC_NEVER;
+	} else if (l->unlisted == NSEC_NEVER) {
+		l->unlisted = g->now;
+		upkeep_at(g, g->now + UNLISTED_MAX);
+		detector_want_link(g, l);
+	}
+}
+
+void membership_lost_neighbour(struct gossip *g)
+{
+	nsec_t at;
+
+	if (links_listed(g) > g->config.degree / 2)
+		at = g->now + REPAIR_DELAY + random_below(g, REPAIR_SPREAD);
+	else
+		at = g->now + random_below(g, REPAIR_URGENT);
+	if (at < g->repair_next || g->repair_next < g->now)
+		g->repair_next = at;
+	if (links_listed(g) == 0)
+		g->contact_next = g->now + random_below(g, CONTACT_MIN);
+}
+
+void membership_found(struct gossip *g)
+{
+	if (g->members[g->self].n_neighbours < g->config.degree) {
+		nsec_t at = g->now + random_below(g, REPAIR_URGENT);
+
+		if (at < g->repair_next)
+			g->repair_next = at;
+	}
+}
+
+static bool candidate_ok(struct gossip *g, uint16_t m)
+{
+	return m != NONE && m != g->self && !(g->members[m].flags & MEMBER_FREE) &&
+	       member_reachable(g, m) && !link_any(g, m, NULL) && !refused_lately(g, m);
+}
+
+/* The smallest view among a few drawn, or among all if there are few. */
+static uint16_t candidate(struct gossip *g)
+{
+	bool all = g->n_members <= 64;
+	size_t n = all ? g->n_members : 24, at = random_below(g, g->n_members);
+	uint16_t best = NONE;
+
+	for (size_t i = 0; i < n; i++) {
+		uint16_t m = all ? (at + i) % g->n_members : member_random(g);
+
+		if (!candidate_ok(g, m))
+			continue;
+		if (best == NONE || g->members[m].n_neighbours < g->members[best].n_neighbours)
+			best = m;
+	}
+	return best;
+}
+
+/* Asks one member to be a neighbour. False if there is nobody to ask. */
+static bool repair_one(struct gossip *g)
+{
+	unsigned n = links_listed(g);
+	enum wire_purpose purpose = n == 0 ? PURPOSE_HIGH : PURPOSE_LOW;
+	uint16_t m = candidate(g);
+	struct gossip_addr to;
+
+	if (m != NONE) {
+		member_address(g, m, &to);
+		link_request(g, m, &to, purpose);
+		return true;
+	}
+	while (g->n_passive > 0 && n < g->config.degree) {
+		size_t i = random_below(g, g->n_passive);
+		struct wire_entry entry = g->passive[i];
+
+		g->passive[i] = g->passive[--g->n_passive];
+		m = member_find(g, entry.id);
+		if (m != NONE && (link_any(g, m, NULL) || refused_lately(g, m)))
+			continue;
+		link_request(g, m, &entry.address, purpose);
+		return true;
+	}
+	return false;
+}
+
+/* Gives up a neighbour beyond the target that has more than it needs too. */
+static void trim(struct gossip *g)
+{
+	struct link *chosen = NULL;
+	struct wire_entry entry;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < g->n_links; i++) {
+		struct link *l = &g->links[i];
+
+		if (l->state == LINK_ACTIVE && l->listed && g->now - l->since > TRIM_AGE &&
+			g->members[l->peer].n_neighbours > g->config.degree &&
+			random_below(g, ++n) == 0)
+			chosen = l;
+	}
+	if (!chosen)
+		return;
+	entry_of(g, chosen->peer, &entry);
+	link_drop(g, chosen, true);
+	passive_add(g, &entry);
+}
+
+static void repair(struct gossip *g)
+{
+	unsigned n = links_wanted_taken(g);
+	bool found = true;
+	nsec_t again;
+
+	g->repair_next = g->now + REPAIR_IDLE + random_below(g, REPAIR_IDLE);
+	if (n > g->config.degree)
+		trim(g);
+	while (n < g->config.degree && found) {
+		found = repair_one(g);
+		n++;
+	}
+	n = links_listed(g);
+	if (n >= g->config.degree) {
+		g->n_repairs = 0;
+	} else if (found) {
+		again = REPAIR_AGAIN << (g->n_repairs < 5 ? g->n_repairs : 5);
+		g->n_repairs += g->n_repairs < 5 && n > g->config.degree / 2;
+		g->repair_next = g->now + again + random_below(g, again);
+	}
+}
+
+/* ---- Lost members and contacts ---- */
+
+static nsec_t dial_interval(const struct gossip *g, const struct absent *a)
+{
+	nsec_t interval = (g->now - a->since) / DIAL_SHARE;
+
+	return interval < DIAL_MIN ? DIAL_MIN : interval > DIAL_MAX ? DIAL_MAX : interval;
+}
+
+static void dial(struct gossip *g)
+{
+	uint64_t rate = 0; /* hails a second of the whole cluster, in 65536ths */
+
+	g->dial_next = g->now + DIAL_INTERVAL - random_below(g, DIAL_INTERVAL / 8);
+	for (size_t i = 0; i < g->n_absent; i++)
+		rate += (SEC << 16) / dial_interval(g, &g->absent[i]);
+	rate = rate * DIAL_INTERVAL / SEC / g->n_reachable;
+	if (random_below(g, 1 << 16) >= rate)
+		return;
+	for (unsigned i = 0; i < 8; i++) {
+		const struct absent *a = &g->absent[random_below(g, g->n_absent)];
+
+		if (random_below(g, dial_interval(g, a)) >= DIAL_MIN)
+			continue;
+		if (!member_reachable(g, a->member))
+			detector_hail(g, a->member);
+		return;
+	}
+}
+
+void membership_pong(struct gossip *g, uint16_t m)
+{
+	struct gossip_addr to;
+
+	if (member_reachable(g, m) || link_any(g, m, NULL))
+		return;
+	member_address(g, m, &to);
+	link_request(g, m, &to, PURPOSE_HIGH);
+}
+
+static bool address_reachable(const struct gossip *g, const struct gossip_addr *a)
+{
+	for (size_t m = 0; m < g->n_members; m++) {
+		struct gossip_addr other;
+
+		if (!member_reachable(g, m) || (g->members[m].flags & MEMBER_FREE))
+			continue;
+		member_address(g, m, &other);
+		if (gossip_addr_equal(a, &other))
+			return true;
+	}
+	return false;
+}
+
+static void contact(struct gossip *g)
+{
+	bool alone = links_listed(g) == 0;
+	const struct gossip_addr *a;
+	nsec_t wait = CONTACT_LINKED;
+
+	if (alone) {
+		wait = CONTACT_MIN << (g->contact_failures < 8 ? g->contact_failures : 8);
+		wait = wait > CONTACT_MAX ? CONTACT_MAX : wait;
+		g->contact_failures++;
+	}
+	g->contact_next = g->now + wait / 2 + random_below(g, wait);
+	if (g->n_contacts == 0)
+		return;
+	a = &g->contacts[random_below(g, g->n_contacts)];
+	if (!gossip_addr_equal(a, &g->config.address) && (alone || !address_reachable(g, a)))
+		link_request(g, NONE, a, PURPOSE_JOIN);
+}
+
+/* ---- Time ---- */
+
+static nsec_t upkeep_link(struct gossip *g, struct link *l)
+{
+	nsec_t until = NSEC_NEVER;
+
+	switch (l->state) {
+	case LINK_FREE:
+		return NSEC_NEVER;
+	case LINK_OPENING:
+		until = l->since + OPEN_TIMEOUT;
+		break;
+	case LINK_GREETING:
+		until = l->since + GREET_TIMEOUT;
+		break;
+	case LINK_ACTIVE:
+		if (l->stalled)
+			until = l->since + STALLED_KEPT;
+		else if (l->unlisted != NSEC_NEVER)
+			until = l->unlisted + UNLISTED_MAX;
+		break;
+	}
+	if (until > g->now)
+		return until;
+	if (l->state != LINK_ACTIVE)
+		refused(g, l->peer);
+	link_drop(g, l, true);
+	membership_lost_neighbour(g);
+	return NSEC_NEVER;
+}
+
+static void upkeep(struct gossip *g)
+{
+	nsec_t next = NSEC_NEVER;
+
+	g->upkeep_next = NSEC_NEVER;
+	for (unsigned i = 0; i < g->n_links; i++) {
+		nsec_t until = upkeep_link(g, &g->links[i]);
+
+		if (until < next)
+			next = until;
+	}
+	upkeep_at(g, next);
+}
+
+void membership_tick(struct gossip *g)
+{
+	if (g->upkeep_next <= g->now)
+		upkeep(g);
+	if (g->repair_next <= g->now)
+		repair(g);
+	if (g->n_absent > 0 && g->dial_next <= g->now)
+		dial(g);
+	if (g->contact_next <= g->now)
+		contact(g);
+	if (g->shuffle_next <= g->now) {
+		g->shuffle_next = g->now + SHUFFLE_INTERVAL / 2 + random_below(g, SHUFFLE_INTERVAL);
+		shuffle_start(g);
+	}
+}
+
+nsec_t membership_deadline(const struct gossip *g)
+{
+	nsec_t d = g->repair_next;
+
+	if (g->upkeep_next < d)
+		d = g->upkeep_next;
+	if (g->n_absent > 0 && g->dial_next < d)
+		d = g->dial_next;
+	if (g->contact_next < d)
+		d = g->contact_next;
+	return g->shuffle_next < d ? g->shuffle_next : d;
+}
+
+void membership_forget(struct gossip *g, uint16_t m)
+{
+	struct link *l;
+
+	passive_remove(g, g->members[m].id);
+	while ((l = link_any(g, m, NULL)))
+		link_drop(g, l, false);
+	for (unsigned i = 0; i < sizeof(g->refused) / sizeof(g->refused[0]); i++) {
+		if (g->refused[i].member == m)
+			g->refused[i].until = 0;
+	}
+}
+
+int gossip_preload_link(
+	struct gossip *g, nsec_t now, uint64_t id, nsec_t rtt, bool outgoing, uint32_t *ret_link)
+{
+	uint16_t peer = member_find(g, id);
+	struct link *l = peer == NONE ? NULL : link_new(g);
+
+	if (!l)
+		return -ENOSPC;
+	if (now > g->now)
+		g->now = now;
+	l->state = LINK_ACTIVE;
+	l->listed = l->eager = true;
+	l->outgoing = outgoing;
+	l->peer = peer;
+	l->incarnation = g->members[peer].incarnation;
+	l->since = l->heard = g->now;
+	l->rtt_us[0] = rtt / 1000;
+	l->n_rtt = l->at_rtt = 1;
+	l->order = g->next_order++;
+	l->expected = g->now + GOSSIP_NEIGHBOURS_MAX * g->config.beat_interval +
+		      random_below(g, g->config.beat_interval);
+	if (l->expected < g->detector_next)
+		g->detector_next = l->expected;
+	*ret_link = l->handle;
+	return 0;
+}

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * From "no path leads there" to down, agentless, or doubt in oneself.
+ *
+ * A member without a path is *absent*. That alone says little: its links may be cut while its host
+ * serves on, it may have had all its neighbours among the dead, or we may be the ones cut off. So:
+ *
+ *	a path again                                        up
+ *	a reachable member hears its kernel                 stalled, agentless: nobody's backends
+ *move at least two reachable members tested this version of it, process and kernel, and heard
+ *nothing, and nobody hears it, and we are not in doubt      down otherwise as it was
+ *
+ * Since a path is gone only when every link to it is severed, two votes are the least that is asked
+ * for and usually all its neighbours have voted. The two matter for who had one neighbour only, or
+ * whose neighbours died with it: nobody has tested those. Each member then rolls dice, so that
+ *about four of the cluster test it (a handful of random members probed directly, whatever N is),
+ *and what they hear goes into their records like any other loss.
+ *
+ * Doubt. lashup has none: an isolated node declares all others dead. Consul and Rapid ask for a
+ * majority: in a half-and-half split nobody acts. Here a part of the cluster gives verdicts
+ * if it is at least a third (`minority`) of what was there; a smaller one keeps everything as it
+ *was and says so. What was there: members that were up, leaving out those missing for SETTLED_AFTER
+ *already, or a cluster that has shrunk could never judge again; while in doubt nothing settles. The
+ *hovering at a threshold that links alone give does not arise, because all of a part count the same
+ *table; and half is far from a third.
+ *
+ * With no link at all, small numbers mislead: of three nodes, one that lost two links is more
+ * likely cut off than right. It gives no verdict until someone outside the overlay (a witness:
+ *gateway, master) or a lost member's own kernel has answered since. Of two nodes, either view is as
+ *likely; without witnesses the peer is taken for dead unless the own carrier is down.
+ *
+ * After doubt, a pause: tables are exchanged first, and what was lost meanwhile is looked at anew.
+ */
+#include "internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Missing so long, a member no longer counts as part of what was there. Longer than partitions
+ * that operators notice; shorter than a day's shrinking. */
+#define SETTLED_AFTER (600 * SEC)
+/* No verdict so long after doubt: two syncs. */
+#define AFTER_DOUBT (2 * SEC)
+/* Untested absentees are looked at after so long, then again at growing intervals. Longer than the
+ * neighbours' own tests take. */
+#define LOOK_AFTER (300 * MSEC)
+#define LOOK_INTERVAL_MAX (5 * SEC)
+/* Members that look at one absentee, on average, each time. */
+#define LOOKERS 4
+/* Votes of silence that a verdict needs, as far as there are voters. */
+#define VOTES_NEEDED 2
+/* With many absent, judge no more often than this. */
+#define VERDICT_INTERVAL (5 * MSEC)
+#define VERDICT_MANY 64
+/* While there is no link: how often a witness is asked. */
+#define WITNESS_INTERVAL (200 * MSEC)
+/* Forgotten members' records are refused for so long: others forget them within seconds. */
+#define TOMBSTONE_LIFE (3600 * SEC)
+#define TOMBSTONES_MAX 4096
+
+void absent_add(struct gossip *g, uint16_t m)
+{
+	struct member *member = &g->members[m];
+
+	if (m == g->self || member->incarnation == 0)
+		return;
+	g->verdict_dirty = true;
+	if (member->flags & MEMBER_ABSENT)
+		return;
+	if (!grow(g, &g->absent, &g->n_absent_allocated, g->n_absent + 1, sizeof(*g->absent),
+		    GOSSIP_MEMBERS_MAX))
+		return;
+	member->flags |= MEMBER_ABSENT;
+	g->absent[g->n_absent++] = (struct absent){
+		.member = m, .accuser = NONE, .since = g->now, .next_look = g->now + LOOK_AFTER};
+}
+
+const struct absent *absent_find(const struct gossip *g, uint16_t m)
+{
+	if (!(g->members[m].flags & MEMBER_ABSENT))
+		return NULL;
+	for (size_t i = 0; i < g->n_absent; i++) {
+		if (g->absent[i].member == m)
+			return &g->absent[i];
+	}
+	return NULL;
+}
+
+/* Learned from others, who have missed it for longer. */
+void absent_age(struct gossip *g, uint16_t m, uint64_t age)
+{
+	struct absent *a = (struct absent *)absent_find(g, m);
+	nsec_t ago = age > g->now / SEC ? g->now : (age - 1) * SEC;
+
+	if (a && g->now - ago < a->since)
+		a->since = g->now - ago;
+}
+
+static void announce(struct gossip *g, const struct absent *a, enum gossip_status status)
+{
+	struct member *member = &g->members[a->member];
+
+	if (member->status == status)
+		return;
+	member->status = status;
+	event_push(g, &(struct gossip_event){.kind = GOSSIP_EVENT_NODE,
+			      .status = status,
+			      .id = member->id,
+			      .incarnation = member->incarnation,
+			      .accuser = status != GOSSIP_STATUS_UP && a->accuser != NONE
+						 ? g->members[a->accuser].id
+						 : 0,
+			      .silent = status != GOSSIP_STATUS_UP ? a->since : 0});
+}
+
+/* Counts what reachable members say of the absent. */
+static void votes_count(struct gossip *g)
+{
+	for (size_t i = 0; i < g->n_absent; i++) {
+		struct absent *a = &g->absent[i];
+
+		a->votes = 0;
+		a->stalled = a->agentless = false;
+		a->accuser = NONE;
+		g->scratch[a->member] = i;
+	}
+	for (size_t i = 0; i < g->n_lost; i++) {
+		const struct lost *lost = &g->lost[i];
+		struct absent *a;
+
+		if (!member_reachable(g, lost->owner) ||
+			!(g->members[lost->subject].flags & MEMBER_ABSENT))
+			continue;
+		a = &g->absent[g->scratch[lost->subject]];
+		if (lost->op == OP_STALLED)
+			a->stalled = true;
+		else if (lost->op == OP_AGENTLESS)
+			a->agentless = true;
+		else if (!lost_valid(g, lost))
+			continue; /* it has been linked since */
+		else if (a->votes < UINT8_MAX)
+			a->votes++;
+		a->accuser = lost->owner;
+	}
+}
+
+static void self_set(struct gossip *g, enum gossip_self state)
+{
+	if (g->self_state == state)
+		return;
+	if (state == GOSSIP_SELF_WELL)
+		g->verdict_not_before = g->now + AFTER_DOUBT;
+	g->self_state = state;
+	event_push(g, &(struct gossip_event){.kind = GOSSIP_EVENT_SELF, .self = state});
+}
+
+/* Whether having no link at all is our own fault. `n_there` others were up. */
+static bool alone_in_doubt(struct gossip *g, size_t n_there)
+{
+	if (g->kernel_heard > g->linked_since)
+		return false; /* our path works */
+	if (g->n_witnesses > 0)
+		return g->witness_heard <= g->linked_since;
+	return n_there >= 2;
+}
+
+static void doubt_update(struct gossip *g)
+{
+	size_t n_missing = 0, n_heard = 0;
+	bool alone = links_listed(g) == 0;
+
+	for (size_t i = 0; i < g->n_absent; i++) {
+		const struct absent *a = &g->absent[i];
+
+		if (member_reachable(g, a->member))
+			continue;
+		if (a->stalled || a->agentless)
+			n_heard++;
+		else if ((g->members[a->member].flags & MEMBER_SEEN_UP) && !a->settled)
+			n_missing++;
+	}
+	if (!alone)
+		g->linked_since = g->now;
+	if (!g->local_ok)
+		self_set(g, GOSSIP_SELF_CUT_OFF);
+	else if (alone && n_missing > 0 && alone_in_doubt(g, n_missing + n_heard))
+		self_set(g, GOSSIP_SELF_CUT_OFF);
+	else if ((g->n_reachable + n_heard) * 1000 <
+		 g->config.minority_permille * (g->n_reachable + n_heard + n_missing))
+		self_set(g, GOSSIP_SELF_MINORITY);
+	else
+		self_set(g, GOSSIP_SELF_WELL);
+}
+
+/* Nobody has tested it as far as we know: maybe we should. */
+static void look(struct gossip *g, struct absent *a)
+{
+	nsec_t interval = (g->now - a->since) / 2;
+
+	if (interval < LOOK_AFTER)
+		interval = LOOK_AFTER;
+	if (interval > LOOK_INTERVAL_MAX)
+		interval = LOOK_INTERVAL_MAX;
+	a->next_look = g->now + interval + random_below(g, interval / 4);
+	if (g->self_state == GOSSIP_SELF_WELL && random_below(g, g->n_reachable) < LOOKERS)
+		detector_test(g, a->member, NONE);
+}
+
+/* True if the member is absent no more. */
+static bool judge(struct gossip *g, struct absent *a)
+{
+	struct member *member = &g->members[a->member];
+	unsigned needed = g->n_reachable > VOTES_NEEDED ? VOTES_NEEDED : 1;
+
+	if (member->parent != NONE) {
+		member->flags &= ~MEMBER_ABSENT;
+		member->flags |= MEMBER_SEEN_UP;
+		membership_found(g);
+		announce(g, a, GOSSIP_STATUS_UP);
+		return true;
+	}
+	if (a->agentless || a->stalled) {
+		announce(g, a, a->agentless ? GOSSIP_STATUS_AGENTLESS : GOSSIP_STATUS_STALLED);
+		return false;
+	}
+	if (a->votes >= needed) {
+		if (g->self_state == GOSSIP_SELF_WELL && g->now >= g->verdict_not_before)
+			announce(g, a, GOSSIP_STATUS_DOWN);
+	} else if (member->status != GOSSIP_STATUS_DOWN && a->next_look <= g->now) {
+		look(g, a);
+	}
+	if (g->self_state == GOSSIP_SELF_WELL && g->now - a->since > SETTLED_AFTER)
+		a->settled = true;
+	return false;
+}
+
+static void tombstone_add(struct gossip *g, const struct member *member)
+{
+	struct tombstone *t;
+
+	if (!g->tombstones) {
+		g->tombstones = calloc(TOMBSTONES_MAX, sizeof(*t));
+		if (!g->tombstones) {
+			g->fault = -12;
+			return;
+		}
+	}
+	if (g->n_tombstones == TOMBSTONES_MAX)
+		memmove(g->tombstones, g->tombstones + 1, --g->n_tombstones * sizeof(*t));
+	g->tombstones[g->n_tombstones++] = (struct tombstone){.id = member->id,
+		.incarnation = member->incarnation,
+		.version = member->version,
+		.until = g->now + TOMBSTONE_LIFE};
+}
+
+bool tombstone_covers(const struct gossip *g, uint64_t id, uint64_t incarnation, uint64_t version)
+{
+	for (size_t i = 0; i < g->n_tombstones; i++) {
+		const struct tombstone *t = &g->tombstones[i];
+
+		if (t->id == id && t->until > g->now &&
+			(incarnation < t->incarnation ||
+				(incarnation == t->incarnation && version <= t->version)))
+			return true;
+	}
+	return false;
+}
+
+static void forget(struct gossip *g, uint16_t m)
+{
+	uint64_t id = g->members[m].id;
+
+	tombstone_add(g, &g->members[m]);
+	spread_forget(g, m);
+	detector_forget(g, m);
+	membership_forget(g, m);
+	member_forget(g, m);
+	event_push(g, &(struct gossip_event){.kind = GOSSIP_EVENT_FORGOTTEN, .id = id});
+}
+
+/* Those absent for forget_after. */
+static void forget_old(struct gossip *g)
+{
+	for (size_t i = g->n_absent; i-- > 0;) {
+		uint16_t m = g->absent[i].member;
+
+		if (g->now - g->absent[i].since < g->config.forget_after ||
+			(g->members[m].flags & MEMBER_PINNED) ||
+			g->self_state != GOSSIP_SELF_WELL ||
+			(g->members[m].status != GOSSIP_STATUS_DOWN &&
+				g->members[m].status != GOSSIP_STATUS_UNKNOWN))
+			continue;
+		g->absent[i] = g->absent[--g->n_absent];
+		forget(g, m);
+	}
+}
+
+static void witness_ask(struct gossip *g)
+{
+	if (links_listed(g) > 0 || g->n_absent == 0 || g->n_witnesses == 0 ||
+		g->now - g->witness_asked < WITNESS_INTERVAL)
+		return;
+	g->witness_asked = g->now;
+	g->witness_probe = g->next_nonce++;
+	effect_push(g, &(struct gossip_effect){.kind = GOSSIP_EFFECT_PROBE,
+			       .link = g->witness_probe,
+			       .address = g->witnesses[random_below(g, g->n_witnesses)]});
+	g->stats.probes++;
+}
+
+void verdict_witness(struct gossip *g, uint32_t probe, enum gossip_probe result)
+{
+	if (result != GOSSIP_PROBE_ANSWERED && result != GOSSIP_PROBE_REFUSED)
+		return;
+	g->witness_heard = g->now;
+	g->verdict_dirty = true;
+}
+
+/* When to judge again though nothing changes. */
+static nsec_t next_time(const struct gossip *g)
+{
+	nsec_t next = g->n_absent > 0 ? g->now + SEC : NSEC_NEVER;
+
+	for (size_t i = 0; i < g->n_absent; i++) {
+		const struct absent *a = &g->absent[i];
+
+		if (a->votes < VOTES_NEEDED && !a->agentless && !a->stalled &&
+			g->members[a->member].status != GOSSIP_STATUS_DOWN && a->next_look < next)
+			next = a->next_look > g->now ? a->next_look : g->now + MSEC;
+	}
+	if (next != NSEC_NEVER && g->n_witnesses > 0 && links_listed(g) == 0)
+		next = g->now + WITNESS_INTERVAL;
+	if (g->verdict_not_before > g->now && g->verdict_not_before < next && g->n_absent > 0)
+		next = g->verdict_not_before;
+	return next;
+}
+
+static void absent_done(struct gossip *g)
+{
+	if (g->n_absent > 0 || g->n_absent_allocated <= VERDICT_MANY)
+		return;
+	free(g->absent);
+	g->absent = NULL;
+	g->n_absent_allocated = 0;
+}
+
+void verdict_tick(struct gossip *g)
+{
+	size_t n = 0;
+
+	if (!g->verdict_dirty && g->verdict_next > g->now)
+		return;
+	if (g->n_absent > VERDICT_MANY && g->now < g->verdict_asked + VERDICT_INTERVAL) {
+		g->verdict_next = g->verdict_asked + VERDICT_INTERVAL;
+		return;
+	}
+	g->verdict_asked = g->now;
+	g->verdict_dirty = false;
+	witness_ask(g);
+	votes_count(g);
+	doubt_update(g);
+	for (size_t i = 0; i < g->n_absent; i++) {
+		struct absent a = g->absent[i];
+
+		if (!judge(g, &a))
+			g->absent[n++] = a;
+	}
+	g->n_absent = n;
+	forget_old(g);
+	absent_done(g);
+	g->verdict_dirty = false;
+	g->verdict_next = next_time(g);
+}
+
+nsec_t verdict_deadline(const struct gossip *g)
+{
+	return g->verdict_next;
+}
+
+void verdict_done(struct gossip *g)
+{
+	free(g->absent);
+	free(g->tombstones);
+}

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Scenarios that must end well, each a few lines. What the random search has found stands here
+ * under a name, with what was wrong.
+ */
+#include "sim.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct sim *cluster(unsigned n, uint64_t seed)
+{
+	struct sim_options o = sim_options(n, seed);
+	struct sim *s;
+
+	o.cold = n < 200;
+	s = sim_new(&o);
+	if (o.cold)
+		sim_start_all(s, 50 * MSEC);
+	sim_run(s, 15 * SEC);
+	return s;
+}
+
+static void ends_quiet(struct sim *s, nsec_t within)
+{
+	const char *error = NULL;
+
+	for (nsec_t t = 0; t <= within; t += SEC) {
+		sim_run(s, SEC);
+		error = sim_check_quiet(s);
+		if (!error)
+			break;
+	}
+	if (error)
+		fail_msg("%s", error);
+	sim_free(s);
+}
+
+static void never_false(struct sim *s)
+{
+	const char *error = sim_check(s);
+
+	if (error)
+		fail_msg("%s", error);
+	assert_int_equal(sim_counts(s).false_down, 0);
+}
+
+/* All of `n` nodes but the subject know it gone within `most`. */
+static void gone_within(struct sim *s, struct sim_watch *w, unsigned n, nsec_t most, bool down)
+{
+	sim_run(s, most);
+	assert_int_equal(down ? w->n_down : w->n_gone, n - 1);
+	if (!down)
+		assert_int_equal(w->n_down, 0);
+	sim_unwatch(s, w);
+}
+
+static void test_same_seed_same_run(void **state)
+{
+	uint64_t hash[2];
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct sim_options o = sim_options(20, 7);
+		struct sim *s;
+
+		o.cold = true;
+		o.loss = 0.05;
+		o.duplicate = o.reorder = 0.1;
+		s = sim_new(&o);
+		sim_start_all(s, 100 * MSEC);
+		sim_run(s, 10 * SEC);
+		sim_crash(s, 5);
+		sim_kill(s, 6);
+		sim_stop_for(s, 7, 3 * SEC);
+		sim_run(s, 10 * SEC);
+		hash[i] = sim_hash(s);
+		sim_free(s);
+	}
+	assert_true(hash[0] == hash[1]);
+	assert_true(hash[0] != 0);
+}
+
+static void test_joins_at_any_size(void **state)
+{
+	static const unsigned sizes[] = {1, 2, 3, 4, 5, 8, 9, 10, 12, 16, 30, 60, 100};
+
+	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct sim *s = cluster(sizes[i], i + 1);
+
+		never_false(s);
+		ends_quiet(s, 10 * SEC);
+	}
+}
+
+static void test_host_crash(void **state)
+{
+	static const unsigned sizes[] = {2, 3, 5, 10, 16, 60};
+
+	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		unsigned n = sizes[i];
+		struct sim *s = cluster(n, i + 1);
+		struct sim_watch w;
+
+		sim_watch(s, &w, n - 1);
+		sim_crash(s, n - 1);
+		gone_within(s, &w, n, 800 * MSEC, true);
+		never_false(s);
+		sim_start(s, n - 1);
+		ends_quiet(s, 15 * SEC);
+	}
+}
+
+static void test_process_killed_is_agentless(void **state)
+{
+	struct sim *s = cluster(16, 3);
+	struct sim_watch w;
+
+	sim_watch(s, &w, 9);
+	sim_kill(s, 9);
+	gone_within(s, &w, 16, 100 * MSEC, false);
+	assert_int_equal(sim_status(s, 2, 9), GOSSIP_STATUS_AGENTLESS);
+	sim_run(s, 30 * SEC);
+	assert_int_equal(sim_status(s, 2, 9), GOSSIP_STATUS_AGENTLESS);
+	sim_watch(s, &w, 9);
+	sim_crash(s, 9); /* now its host too */
+	gone_within(s, &w, 16, 3 * SEC, true);
+	never_false(s);
+	sim_start(s, 9);
+	ends_quiet(s, 15 * SEC);
+}
+
+static void test_process_stopped_is_stalled(void **state)
+{
+	struct sim *s = cluster(16, 4);
+	struct sim_watch w;
+
+	sim_watch(s, &w, 9);
+	sim_stop_for(s, 9, 10 * SEC);
+	sim_run(s, 9 * SEC);
+	assert_int_equal(w.n_down, 0);
+	assert_int_equal(sim_status(s, 2, 9), GOSSIP_STATUS_STALLED);
+	sim_unwatch(s, &w);
+	sim_run(s, 3 * SEC);
+	assert_int_equal(sim_status(s, 2, 9), GOSSIP_STATUS_UP);
+	never_false(s);
+	ends_quiet(s, 15 * SEC);
+}
+
+static void test_host_pause_is_nothing(void **state)
+{
+	struct sim *s = cluster(30, 5);
+
+	for (unsigned i = 0; i < 200; i++) {
+		sim_pause_for(s, sim_random(s, 30), 80 * MSEC);
+		sim_run(s, 100 * MSEC);
+	}
+	assert_int_equal(sim_counts(s).down, 0);
+	ends_quiet(s, 15 * SEC);
+}
+
+static void test_isolated_judges_nobody(void **state)
+{
+	static const unsigned sizes[] = {3, 5, 10, 30};
+
+	for (unsigned k = 0; k < 4; k++) {
+		unsigned n = sizes[k];
+		struct sim *s = cluster(n, k + 1);
+
+		sim_isolate(s, 1);
+		sim_run(s, 60 * SEC);
+		assert_int_equal(sim_self(s, 1), GOSSIP_SELF_CUT_OFF);
+		for (unsigned i = 0; i < n; i++) {
+			assert_int_equal(sim_status(s, 1, i), GOSSIP_STATUS_UP);
+			if (i != 1)
+				assert_int_equal(sim_status(s, i, 1), GOSSIP_STATUS_DOWN);
+		}
+		sim_join(s, 1);
+		assert_int_equal(sim_counts(s).down, n - 1);
+		sim_run(s, 5 * SEC);
+		assert_int_equal(sim_counts(s).down, n - 1);
+		ends_quiet(s, 10 * SEC);
+	}
+}
+
+static void test_half_and_half(void **state)
+{
+	struct sim *s = cluster(30, 6);
+	unsigned cut = sim_cut(s, 0, 15, 15, 15, false);
+
+	sim_run(s, SEC);
+	assert_int_equal(sim_counts(s).down, 2 * 15 * 15);
+	sim_run(s, 89 * SEC);
+	sim_heal(s, cut);
+	assert_int_equal(sim_counts(s).down, 2 * 15 * 15);
+	ends_quiet(s, 10 * SEC);
+}
+
+static void test_one_way_cut_breaks_only_links(void **state)
+{
+	struct sim *s = cluster(30, 7);
+
+	sim_cut(s, 3, 1, 4, 10, true);
+	sim_run(s, 60 * SEC);
+	assert_int_equal(sim_counts(s).down, 0);
+	never_false(s);
+	ends_quiet(s, 10 * SEC);
+}
+
+static void test_udp_blocked(void **state)
+{
+	struct sim *s = cluster(16, 8);
+
+	sim_block_udp(s, true);
+	sim_run(s, 60 * SEC);
+	assert_int_equal(sim_counts(s).down, 0);
+	sim_block_udp(s, false);
+	ends_quiet(s, 10 * SEC);
+}
+
+static void test_two_with_a_witness(void **state)
+{
+	struct sim *s = cluster(3, 9);
+
+	sim_kill(s, 2); /* only its kernel is of use here */
+	sim_run(s, 5 * SEC);
+	sim_witness(s, 0, 2);
+	sim_witness(s, 1, 2);
+	sim_isolate(s, 0);
+	sim_run(s, 10 * SEC);
+	assert_int_equal(sim_status(s, 1, 0), GOSSIP_STATUS_DOWN);
+	assert_int_equal(sim_status(s, 0, 1), GOSSIP_STATUS_UP);
+	sim_free(s);
+}
+
+static void test_multicast_once_each(void **state)
+{
+	struct sim *s = cluster(60, 10);
+	char text[1000] = "a table";
+
+	for (unsigned i = 0; i < 50; i++) {
+		assert_int_equal(sim_multicast(s, i, text, sizeof(text)), 0);
+		sim_run(s, 20 * MSEC);
+	}
+	sim_run(s, 2 * SEC);
+	assert_int_equal(sim_counts(s).multicasts, 50 * 59);
+	ends_quiet(s, 10 * SEC);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_same_seed_same_run),
+		cmocka_unit_test(test_joins_at_any_size),
+		cmocka_unit_test(test_host_crash),
+		cmocka_unit_test(test_process_killed_is_agentless),
+		cmocka_unit_test(test_process_stopped_is_stalled),
+		cmocka_unit_test(test_host_pause_is_nothing),
+		cmocka_unit_test(test_isolated_judges_nobody),
+		cmocka_unit_test(test_half_and_half),
+		cmocka_unit_test(test_one_way_cut_breaks_only_links),
+		cmocka_unit_test(test_udp_blocked),
+		cmocka_unit_test(test_two_with_a_witness),
+		cmocka_unit_test(test_multicast_once_each),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
