@@ -780,32 +780,21 @@ static void on_conn(struct sim *s, struct event *e)
 	bool mine = c->open[end] && c->boot[end] == h->boot && h->gossip;
 
 	c->n_queued--;
-	switch ((enum event_kind)e->kind) {
-	case EV_SYN:
-		if (h->alive && c->open[0])
-			on_syn(s, e);
-		break;
-	case EV_OPENED:
-		if (mine) {
-			gossip_link_opened(h->gossip, local_time(s, h), c->handle[end]);
-			drain(s, e->to);
-		}
-		break;
-	case EV_REFUSED:
-	case EV_CLOSED:
-		if (mine) {
-			uint32_t handle = c->handle[end];
+	if (e->kind == EV_SYN && h->alive && c->open[0]) {
+		on_syn(s, e);
+	} else if (e->kind == EV_OPENED && mine) {
+		gossip_link_opened(h->gossip, local_time(s, h), c->handle[end]);
+		drain(s, e->to);
+	} else if ((e->kind == EV_REFUSED || e->kind == EV_CLOSED) && mine) {
+		uint32_t handle = c->handle[end];
 
-			c->open[end] = false;
-			handle_remove(h, handle);
-			gossip_link_closed(h->gossip, local_time(s, h), handle,
-				e->kind == EV_REFUSED ? GOSSIP_CLOSE_REFUSED : e->b);
-			drain(s, e->to);
-		}
-		break;
-	default:
+		c->open[end] = false;
+		handle_remove(h, handle);
+		gossip_link_closed(h->gossip, local_time(s, h), handle,
+			e->kind == EV_REFUSED ? GOSSIP_CLOSE_REFUSED : e->b);
+		drain(s, e->to);
+	} else if (e->kind == EV_STREAM) {
 		on_stream(s, e);
-		break;
 	}
 	free(e->bytes);
 	conn_put(s, e->a);
