@@ -359,7 +359,7 @@ def says(line):
 @functools.cache
 def has_iptables():
     """Whether the kernel has iptables' tables: User-Mode Linux has not."""
-    return subprocess.run(["iptables", "-t", "nat", "-S"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    return subprocess.run(["unshare", "--net", "iptables", "-t", "nat", "-N", "TRIAL"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                           stderr=subprocess.DEVNULL).returncode == 0
 
 
