@@ -271,12 +271,13 @@ static uint64_t seed_of(uint64_t seed, const struct service_key *key)
 /* Fisher and Yates, over the destination steps that were emitted since `first`. */
 static void shuffle_from(struct planner *pl, size_t first, const struct service_key *key)
 {
-	struct step *steps = pl->plan->steps + first;
 	size_t n = pl->plan->n_steps - first;
+	struct step *steps;
 	uint64_t state;
 
 	if (n < 2)
 		return;
+	steps = pl->plan->steps + first;
 	state = seed_of(pl->options.seed, key);
 	for (size_t i = n - 1; i > 0; i--) {
 		size_t j = splitmix64(&state) % (i + 1);
