@@ -78,6 +78,10 @@ static const struct key keys[] = {
 	{"slow_start", KEY_DURATION, AT(slow_start), "0s", "TIME",
 		"time over which a new backend of a busy VIP gets its full share; 0: at once", true,
 		0, 3600 * S},
+	{"audit_interval", KEY_DURATION, AT(audit_interval), "15s", "TIME",
+		"time between two comparisons of the kernel with the table; what others changed is "
+		"repaired within two of them",
+		true, 100 * MS, 3600 * S},
 	{"allow_vips", KEY_PREFIXES, AT(allow_vips), "", "NETWORK,...",
 		"networks in which VIPs are made although this node is connected to them", true},
 	{"rules", KEY_BOOL, AT(rules), "yes", "yes|no",

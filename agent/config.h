@@ -33,6 +33,7 @@ struct config {
 	struct address_range named_range, named_range6;
 	nsec_t drain_timeout; /* 0: no draining */
 	nsec_t slow_start;    /* 0: off */
+	nsec_t audit_interval;
 	struct prefixes {
 		size_t n;
 		struct prefix *list;

@@ -16,8 +16,6 @@
 #include "agent/sysctl.h"
 #include "agent/views.h"
 
-/* What others change in the kernel is found within this. */
-#define AUDIT_INTERVAL (15 * NSEC_PER_SEC)
 /* How often the connections of draining destinations are counted. */
 #define DRAIN_TICK NSEC_PER_SEC
 /* Services whose connections are counted in one tick: a few microseconds each. */
@@ -379,7 +377,7 @@ static int on_audit(sd_event_source *s, uint64_t usec, void *userdata)
 		reconcile_audit(d->reconcile);
 	if (d->firewall && !d->paused)
 		firewall_check(d->firewall);
-	sd_event_source_set_time_relative(s, AUDIT_INTERVAL / NSEC_PER_USEC);
+	sd_event_source_set_time_relative(s, d->config->audit_interval / NSEC_PER_USEC);
 	return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
 }
 
@@ -526,7 +524,7 @@ static int add_timer(struct daemon *d, sd_event_source **ret, sd_event_time_hand
 static int start_timers(struct daemon *d)
 {
 	int r = sd_event_add_time_relative(d->loop, &d->audit, CLOCK_MONOTONIC,
-		AUDIT_INTERVAL / NSEC_PER_USEC, 0, on_audit, d);
+		d->config->audit_interval / NSEC_PER_USEC, 0, on_audit, d);
 
 	if (r >= 0)
 		r = add_timer(d, &d->drain_tick, on_drain_tick);

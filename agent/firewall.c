@@ -81,10 +81,12 @@ static void on_restored(void *userdata, const struct process_result *result)
 {
 	struct firewall *f = userdata;
 
-	if (result->status != 0)
+	if (result->status != 0) {
 		failed(f, tool(f, "iptables-restore", "ip6tables-restore"), result->errors);
-	else
+	} else {
 		f->stats.n_writes++;
+		f->stats.n_repairs += f->was_there;
+	}
 	next_family(f);
 }
 

@@ -19,6 +19,7 @@ struct firewall_options {
 
 struct firewall_stats {
 	uint64_t n_checks, n_writes; /* per family */
+	uint64_t n_repairs;          /* writes because others had changed the rules */
 	const char *error;           /* why the rules are not in place; NULL if they are */
 };
 

@@ -212,6 +212,7 @@ static json_object *firewall_view(const struct daemon *d)
 	put_string(o, "error", s ? s->error : NULL);
 	put_int(o, "checks", s ? s->n_checks : 0);
 	put_int(o, "writes", s ? s->n_writes : 0);
+	put_int(o, "repairs", s ? s->n_repairs : 0);
 	return o;
 }
 
