@@ -25,6 +25,10 @@ enum key_type {
 	KEY_IPV6,
 	KEY_RANGE4,
 	KEY_RANGE6,
+	KEY_ENDPOINTS, /* list of addresses, each with or without a port */
+	KEY_PERMILLE,  /* "1/3", "0.25": kept in thousandths */
+	KEY_PORT,
+	KEY_NAME,     /* of a cluster: 1 to 64 characters */
 	KEY_PREFIXES, /* list of networks: "10.0.0.0/8, fd00::/8" */
 	KEY_LEVEL,
 	KEY_SOURCE,
@@ -84,6 +88,25 @@ static const struct key keys[] = {
 		true, 100 * MS, 3600 * S},
 	{"allow_vips", KEY_PREFIXES, AT(allow_vips), "", "NETWORK,...",
 		"networks in which VIPs are made although this node is connected to them", true},
+	{"key_file", KEY_PATH, AT(key_file), "/etc/vipd/key", "PATH",
+		"the cluster's keys (vipctl keygen makes one); without it the overlay is off",
+		true},
+	{"insecure", KEY_BOOL, AT(insecure), "no", "yes|no",
+		"whether the overlay runs without a key file, open to anyone"},
+	{"cluster", KEY_NAME, AT(cluster), "vipd", "NAME",
+		"name of the cluster: nodes of another one are strangers"},
+	{"contacts", KEY_ENDPOINTS, AT(contacts), "", "ADDRESS,...",
+		"nodes to join through, beside the masters and the agents of the Mesos document",
+		true},
+	{"overlay_port", KEY_PORT, AT(overlay_port), "61420", "PORT",
+		"UDP and TCP port of the overlay"},
+	{"minority", KEY_PERMILLE, AT(minority), "1/3", "SHARE",
+		"a part of the cluster that is smaller judges nobody"},
+	{"dead_confirm", KEY_DURATION, AT(dead_confirm), "2s", "TIME",
+		"how long a node is down before the connections to its backends end", true, 0,
+		3600 * S},
+	{"forget_after", KEY_DURATION, AT(forget_after), "24h", "TIME",
+		"how long a node that is down is remembered", false, 60 * S, 365 * 86400 * S},
 	{"rules", KEY_BOOL, AT(rules), "yes", "yes|no",
 		"whether iptables rules around the VIPs are kept in place"},
 	{"masquerade", KEY_BOOL, AT(masquerade), "yes", "yes|no",
@@ -104,7 +127,7 @@ static const struct key keys[] = {
 
 static bool is_list(const struct key *k)
 {
-	return k->type == KEY_URLS || k->type == KEY_PREFIXES;
+	return k->type == KEY_URLS || k->type == KEY_ENDPOINTS || k->type == KEY_PREFIXES;
 }
 
 /* Same key with '-' and '_' taken as equal. */
@@ -245,6 +268,97 @@ static const char *set_range(struct address_range *where, const char *value, uin
 	return address_range_parse(value, family, where, &error) < 0 ? error : NULL;
 }
 
+/* "10.0.0.1", "10.0.0.1:61420", "fd00::1", "[fd00::1]:61420". 0 or -EINVAL. */
+static int parse_endpoint(const char *text, struct endpoint *ret)
+{
+	struct endpoint e = {0};
+	const char *port = NULL;
+	AUTO_FREE char *host = NULL;
+	unsigned long n;
+	char *end;
+
+	if (ip_addr_parse(text, &ret->address) == 0) {
+		ret->port = 0;
+		return 0;
+	}
+	if (*text == '[') {
+		host = xstrndup(text + 1, strcspn(text + 1, "]"));
+		port = strstr(text, "]:");
+		port = port ? port + 2 : NULL;
+	} else {
+		host = xstrndup(text, strcspn(text, ":"));
+		port = strchr(text, ':');
+		port = port ? port + 1 : NULL;
+	}
+	if (ip_addr_parse(host, &e.address) < 0 || !port || *port < '0' || *port > '9')
+		return -EINVAL;
+	n = strtoul(port, &end, 10);
+	if (*end || n < 1 || n > 65535)
+		return -EINVAL;
+	e.port = (uint16_t)n;
+	*ret = e;
+	return 0;
+}
+
+static const char *parse_endpoints(const char *text, struct endpoints *where)
+{
+	AUTO_FREE char *copy = xstrdup(text);
+	char *save = NULL;
+
+	for (char *p = strtok_r(copy, ", \t", &save); p; p = strtok_r(NULL, ", \t", &save)) {
+		where->list = xrealloc(where->list, where->n + 1, sizeof(*where->list));
+		if (parse_endpoint(p, &where->list[where->n]) < 0)
+			return "each is an address, with or without a port, such as 10.0.0.1:61420";
+		where->n++;
+	}
+	return NULL;
+}
+
+static char *endpoints_text(const struct endpoints *list)
+{
+	char *text = xstrdup(""), buf[ENDPOINT_STRLEN];
+
+	for (size_t i = 0; i < list->n; i++) {
+		const struct endpoint *e = &list->list[i];
+		AUTO_FREE char *old = text;
+
+		text = xasprintf("%s%s%s", old, i ? "," : "",
+			e->port ? endpoint_format(&e->address, e->port, buf)
+				: ip_addr_format(&e->address, buf));
+	}
+	return text;
+}
+
+/* "1/3" or "0.333", more than 0 and at most a half. */
+static const char *set_permille(uint64_t *where, const char *value)
+{
+	char *end;
+	double share = strtod(value, &end);
+
+	if (*end == '/') {
+		const char *divisor = end + 1;
+
+		share /= strtod(divisor, &end);
+		if (end == divisor)
+			share = 0;
+	}
+	if (*end || !(share >= 0.001 && share <= 0.5))
+		return "must be a share between 0.001 and 1/2, such as 1/3 or 0.25";
+	*where = (uint64_t)(share * 1000 + 0.5);
+	return NULL;
+}
+
+static const char *set_port(uint64_t *where, const char *value)
+{
+	char *end;
+	unsigned long n = strtoul(value, &end, 10);
+
+	if (*value < '0' || *value > '9' || *end || n < 1 || n > 65535)
+		return "must be a port, 1 to 65535";
+	*where = n;
+	return NULL;
+}
+
 /* Appends the networks of `text`; NULL, or what is wrong. */
 static const char *parse_prefixes(const char *text, struct prefixes *where)
 {
@@ -348,6 +462,16 @@ static const char *key_set(struct config *c, const struct key *k, const char *va
 		return set_range(at, value, AF_INET);
 	case KEY_RANGE6:
 		return set_range(at, value, AF_INET6);
+	case KEY_ENDPOINTS:
+		return parse_endpoints(value, at);
+	case KEY_PERMILLE:
+		return set_permille(at, value);
+	case KEY_PORT:
+		return set_port(at, value);
+	case KEY_NAME:
+		if (!*value || strlen(value) > 64)
+			return "must be 1 to 64 characters";
+		return set_string(at, value);
 	case KEY_PREFIXES:
 		return parse_prefixes(value, at);
 	case KEY_LEVEL:
@@ -413,6 +537,7 @@ static char *key_text(const struct config *c, const struct key *k)
 	case KEY_SOURCE:
 	case KEY_API:
 	case KEY_DEVICE:
+	case KEY_NAME:
 		return xstrdup(str_or(*(char *const *)at, ""));
 	case KEY_URLS:
 		return urls_text(*(char **const *)at);
@@ -430,6 +555,12 @@ static char *key_text(const struct config *c, const struct key *k)
 	case KEY_RANGE4:
 	case KEY_RANGE6:
 		return range_text(at);
+	case KEY_ENDPOINTS:
+		return endpoints_text(at);
+	case KEY_PERMILLE:
+		return xasprintf("%g", (double)*(const uint64_t *)at / 1000);
+	case KEY_PORT:
+		return xasprintf("%llu", (unsigned long long)*(const uint64_t *)at);
 	case KEY_PREFIXES:
 		return prefixes_text(at);
 	case KEY_LEVEL:
@@ -465,11 +596,19 @@ static void key_clear(struct config *c, const struct key *k)
 	case KEY_SOURCE:
 	case KEY_API:
 	case KEY_DEVICE:
+	case KEY_NAME:
 		free(*(char **)at);
 		*(char **)at = NULL;
 		break;
 	case KEY_URLS:
 		*(char ***)at = strv_free(*(char ***)at);
+		break;
+	case KEY_ENDPOINTS:
+		free(((struct endpoints *)at)->list);
+		*(struct endpoints *)at = (struct endpoints){0};
+		break;
+	case KEY_PERMILLE:
+	case KEY_PORT:
 		break;
 	case KEY_PREFIXES:
 		free(((struct prefixes *)at)->list);
@@ -687,4 +826,16 @@ void config_print(const struct config *c, FILE *out)
 		if (*text)
 			fprintf(out, "%s = %s\n", keys[i].name, text);
 	}
+}
+
+struct ip_addr config_master_address(const char *url)
+{
+	const char *host = strstr(url, "://") + 3;
+	bool bracket = *host == '[';
+	AUTO_FREE char *literal = bracket ? xstrndup(host + 1, strcspn(host + 1, "]"))
+					  : xstrndup(host, strcspn(host, ":/"));
+	struct ip_addr a = {0};
+
+	(void)ip_addr_parse(literal, &a);
+	return a;
 }

@@ -41,6 +41,20 @@ struct config {
 	/* the kernel around IPVS */
 	bool rules, masquerade, sysctls;
 	uint64_t masquerade_mark;
+	/* the overlay */
+	char *key_file; /* without it the port is not opened, unless insecure */
+	bool insecure;
+	char *cluster; /* its name */
+	struct endpoints {
+		size_t n;
+		struct endpoint {
+			struct ip_addr address;
+			uint16_t port;
+		} * list;
+	} contacts;
+	uint64_t overlay_port;
+	uint64_t minority; /* per mille */
+	nsec_t forget_after, dead_confirm;
 	/* files */
 	char *socket;
 	char *state_dir;
@@ -68,6 +82,8 @@ int config_check(struct config *c, FILE *errors);
 /* Tells on `out` the keys whose values differ but take effect only after a restart ("cannot be
  * reloaded"), and returns their number. Reloadable keys are moved from `fresh` to `c`. */
 int config_reload(struct config *c, struct config *fresh, FILE *out);
+/* The address in a master's URL; AF_UNSPEC if it is a name. */
+struct ip_addr config_master_address(const char *url);
 /* Prints the options for --help: one line each with default. */
 void config_help(FILE *out);
 /* Prints the configuration in force, in the file's own form. */

@@ -93,19 +93,6 @@ static void log_table_change(const struct vip_table *old, const struct vip_table
 
 /* --- from a document to the kernel ----------------------------------------- */
 
-/* The address in a master's URL; AF_UNSPEC if it is a name. */
-static struct ip_addr master_address(const char *url)
-{
-	const char *host = strstr(url, "://") + 3;
-	bool bracket = *host == '[';
-	AUTO_FREE char *literal = bracket ? xstrndup(host + 1, strcspn(host + 1, "]"))
-					  : xstrndup(host, strcspn(host, ":/"));
-	struct ip_addr a = {0};
-
-	(void)ip_addr_parse(literal, &a);
-	return a;
-}
-
 static int cmp_addr(const void *a, const void *b)
 {
 	return ip_addr_cmp(a, b);
@@ -121,7 +108,7 @@ static struct ip_addr *master_addresses(const struct config *c, size_t *ret_n)
 		n++;
 	list = xcalloc(n, sizeof(*list));
 	for (size_t i = 0; i < n; i++)
-		list[i] = master_address(c->masters[i]);
+		list[i] = config_master_address(c->masters[i]);
 	qsort(list, n, sizeof(*list), cmp_addr);
 	*ret_n = n;
 	return list;
@@ -135,7 +122,7 @@ static int update_node(struct daemon *d)
 	int r;
 
 	if (d->config->masters && d->config->masters[0])
-		toward = master_address(d->config->masters[0]);
+		toward = config_master_address(d->config->masters[0]);
 	r = node_update(&d->node, &d->config->node_address, &d->config->node_address6, &toward);
 
 	if (r < 0)
@@ -209,6 +196,7 @@ static void update_desired(struct daemon *d, nsec_t since)
 	if (!d->table || d->paused || !d->surrounded)
 		return;
 	in.masters = masters;
+	in.healths = liveness_healths(cluster_liveness(d->cluster), &in.n_healths);
 	desired_free(d->desired);
 	d->desired = desired_new(&in);
 	arm_at(d->ramp_tick, ramps_deadline(d->ramps, in.now, in.slow_start));
@@ -288,6 +276,7 @@ static void on_document(void *userdata, struct mesos_state *state)
 	}
 	vip_table_free(d->table);
 	d->table = fresh;
+	cluster_set_table(d->cluster, d->table);
 	if (!same || node_changed ||
 		(d->desired && d->desired->n_refused)) /* refusals name its VIPs */
 		update_desired(d, since);
@@ -415,6 +404,7 @@ static int on_reload(sd_event_source *s, const struct signalfd_siginfo *si, void
 	log_lines("reload: ", text);
 	if (fresh) {
 		log_set_level(d->config->log_level);
+		cluster_reload(d->cluster);
 		log_notice("reload: done");
 		if (d->paused) {
 			d->paused = false;
@@ -501,6 +491,18 @@ static int open_control(struct daemon *d)
 	return r;
 }
 
+static void on_cluster_changed(void *userdata, nsec_t since)
+{
+	update_desired(userdata, since);
+}
+
+static int open_cluster(struct daemon *d)
+{
+	struct cluster_handler handler = {on_cluster_changed, d};
+
+	return cluster_new(d->loop, d->config, &d->node, &handler, &d->cluster);
+}
+
 static int open_feed(struct daemon *d)
 {
 	struct feed_handler handler = {on_document, on_failure, d};
@@ -550,8 +552,6 @@ static void open_surroundings(struct daemon *d)
 		.mark = (uint32_t)d->config->masquerade_mark,
 	};
 
-	if (mkdir(d->config->state_dir, 0755) < 0 && errno != EEXIST)
-		log_warning("%s: %s", d->config->state_dir, strerror(errno));
 	d->drains = drains_new();
 	d->ramps = ramps_new();
 	(void)drains_load(d->drains, path);
@@ -571,10 +571,12 @@ int daemon_init(struct daemon *d)
 	r = sd_event_default(&d->loop);
 	if (r < 0)
 		return r;
+	if (mkdir(d->config->state_dir, 0755) < 0 && errno != EEXIST)
+		log_warning("%s: %s", d->config->state_dir, strerror(errno));
 	update_node(d);
 	/* The control socket's lock comes first: two vipds must not drive one kernel. */
-	if ((r = open_control(d)) < 0 || (r = open_kernel(d)) < 0 || (r = open_feed(d)) < 0 ||
-		(r = start_timers(d)) < 0)
+	if ((r = open_control(d)) < 0 || (r = open_kernel(d)) < 0 || (r = open_cluster(d)) < 0 ||
+		(r = open_feed(d)) < 0 || (r = start_timers(d)) < 0)
 		return r;
 	open_surroundings(d);
 	log_notice("vipd " VIPD_VERSION
@@ -587,6 +589,7 @@ int daemon_init(struct daemon *d)
 void daemon_done(struct daemon *d)
 {
 	control_free(d->control);
+	cluster_free(d->cluster);
 	feed_free(d->feed);
 	resolver_free(d->resolver);
 	reconcile_free(d->reconcile);

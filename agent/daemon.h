@@ -7,6 +7,7 @@
  *
  * Only daemon.c writes it; views.c reads it.
  */
+#include "agent/cluster.h"
 #include "agent/config.h"
 #include "agent/control.h"
 #include "agent/desired.h"
@@ -23,6 +24,7 @@ struct daemon {
 		void *userdata, FILE *errors); /* for SIGHUP; NULL on errors */
 	void *load_userdata;
 
+	struct cluster *cluster;
 	struct feed *feed;
 	struct resolver *resolver;
 	struct node node;

@@ -48,7 +48,7 @@ static struct ip_addr from_sockaddr(const struct sockaddr *sa)
 	return a;
 }
 
-static bool usable_source(const struct ip_addr *a)
+bool node_is_usable(const struct ip_addr *a)
 {
 	if (a->family == AF_INET)
 		return a->bytes[0] != 0 && a->bytes[0] != 127 &&
@@ -74,7 +74,7 @@ static struct ip_addr source_toward(const struct ip_addr *far)
 	if (getsockname(fd, (struct sockaddr *)&ss, &len) < 0)
 		return none;
 	a = from_sockaddr((struct sockaddr *)&ss);
-	return usable_source(&a) ? a : none;
+	return node_is_usable(&a) ? a : none;
 }
 
 int prefix_parse(const char *text, struct prefix *ret)
@@ -134,7 +134,7 @@ static void add_subnet(struct node *n, const struct ip_addr *a, const struct soc
 	while (p.length < 8 * ip_addr_len(a->family) &&
 		mask.bytes[p.length / 8] & (0x80 >> (p.length % 8)))
 		p.length++;
-	if (!usable_source(a) || p.length == 0 || p.length == 8 * ip_addr_len(a->family))
+	if (!node_is_usable(a) || p.length == 0 || p.length == 8 * ip_addr_len(a->family))
 		return;
 	if ((n->n_subnets & (n->n_subnets - 1)) == 0)
 		n->subnets = xrealloc(
@@ -169,7 +169,7 @@ static struct ip_addr first_own(const struct node *n, uint8_t family)
 	struct ip_addr none = {0};
 
 	for (size_t i = 0; i < n->n_own; i++)
-		if (n->own[i].family == family && usable_source(&n->own[i]))
+		if (n->own[i].family == family && node_is_usable(&n->own[i]))
 			return n->own[i];
 	return none;
 }

@@ -30,5 +30,7 @@ int node_update(struct node *n, const struct ip_addr *fixed, const struct ip_add
 	const struct ip_addr *toward);
 /* True if a link is connected to a network that this address is in. */
 bool node_is_connected(const struct node *n, const struct ip_addr *address);
+/* True for an address that others can reach a node by: not loopback, link-local or unspecified. */
+bool node_is_usable(const struct ip_addr *address);
 bool node_owns(const struct node *n, const struct ip_addr *address);
 void node_done(struct node *n);

@@ -3,6 +3,8 @@
  *   GET  /v1/status  one object: source, table, node, kernel
  *   GET  /v1/table   the VIPs, each with what became of it here
  *   GET  /v1/vips    the VIPs in the shape of dcos-net
+ *   GET  /v1/nodes   the overlay's members
+ *   GET  /v1/links   this node's own links, and the overlay's counters
  *   GET  /v1/diff    the steps from kernel to table: [] if there are none
  *   POST /v1/flush   removes everything from the kernel
  *
@@ -216,6 +218,41 @@ static json_object *firewall_view(const struct daemon *d)
 	return o;
 }
 
+static const char *self_name(enum gossip_self self)
+{
+	switch (self) {
+	case GOSSIP_SELF_WELL:
+		return "well";
+	case GOSSIP_SELF_MINORITY:
+		return "minority";
+	case GOSSIP_SELF_CUT_OFF:
+		return "cut off";
+	}
+	return "?";
+}
+
+static json_object *overlay_view(const struct daemon *d)
+{
+	const struct liveness *l = cluster_liveness(d->cluster);
+	json_object *o = json_object_new_object();
+	size_t n, n_out = 0;
+	const struct node_health *healths = liveness_healths(l, &n);
+
+	for (size_t i = 0; i < n; i++)
+		n_out += healths[i].health != HEALTH_UP;
+	put_bool(o, "on", !cluster_off(d->cluster));
+	put_string(o, "off_because", cluster_off(d->cluster));
+	put_bool(o, "insecure", d->config->insecure);
+	put_string(o, "self", self_name(liveness_get_self(l)));
+	put_int(o, "up", liveness_count(l, GOSSIP_STATUS_UP));
+	put_int(o, "stalled", liveness_count(l, GOSSIP_STATUS_STALLED));
+	put_int(o, "agentless", liveness_count(l, GOSSIP_STATUS_AGENTLESS));
+	put_int(o, "down", liveness_count(l, GOSSIP_STATUS_DOWN));
+	put_int(o, "addresses_out", n_out);
+	put_int(o, "vips_all_down", d->desired ? d->desired->n_all_down : 0);
+	return o;
+}
+
 static void view_status(struct daemon *d, struct control_reply *reply)
 {
 	json_object *o = json_object_new_object();
@@ -228,6 +265,7 @@ static void view_status(struct daemon *d, struct control_reply *reply)
 	json_object_object_add(o, "table", table_summary(d));
 	json_object_object_add(o, "kernel", kernel_view(d));
 	json_object_object_add(o, "firewall", firewall_view(d));
+	json_object_object_add(o, "overlay", overlay_view(d));
 	reply->body = to_text(o);
 }
 
@@ -405,6 +443,169 @@ static void do_flush(struct daemon *d, struct control_reply *reply)
 	reply->body = xstrdup("{\"flushed\":true}\n");
 }
 
+/* --- the overlay ----------------------------------------------------------- */
+
+static void put_id(json_object *o, const char *key, uint64_t id)
+{
+	char text[17];
+
+	snprintf(text, sizeof(text), "%016llx", (unsigned long long)id);
+	put_string(o, key, text);
+}
+
+static json_object *member_view(const struct daemon *d, const struct overlay_snapshot *s, size_t i)
+{
+	const struct gossip_member *m = &s->members[i];
+	const struct overlay_node *node = &s->nodes[i];
+	json_object *o = json_object_new_object(), *list = json_object_new_array();
+	struct ip_addr a = overlay_ip(&m->address);
+	size_t n;
+	const struct node_health *healths = liveness_healths(cluster_liveness(d->cluster), &n);
+	char buf[IP_ADDR_STRLEN];
+
+	put_id(o, "id", m->id);
+	put_bool(o, "self", m->id == s->id);
+	put_address(o, "address", &a);
+	put_int(o, "port", m->address.port);
+	put_string(o, "status", gossip_status_name(m->id == s->id ? GOSSIP_STATUS_UP : m->status));
+	put_id(o, "incarnation", m->incarnation);
+	put_int(o, "version", m->version);
+	put_string(o, "software", *node->version ? node->version : NULL);
+	for (size_t k = 0; k < node->n_addresses; k++)
+		json_object_array_add(
+			list, json_object_new_string(ip_addr_format(&node->addresses[k], buf)));
+	json_object_object_add(o, "addresses", list);
+	list = json_object_new_array();
+	for (size_t k = 0; k < m->n_neighbours; k++) {
+		snprintf(buf, sizeof(buf), "%016llx", (unsigned long long)m->neighbours[k]);
+		json_object_array_add(list, json_object_new_string(buf));
+	}
+	json_object_object_add(o, "neighbours", list);
+	for (size_t k = 0; k < n; k++)
+		if (ip_addr_cmp(&healths[k].agent, &a) == 0) {
+			put_bool(o, "held", healths[k].until != 0);
+			put_bool(o, "backends_removed", healths[k].health == HEALTH_CONFIRMED);
+		}
+	return o;
+}
+
+/* True with an answer if there is nothing to tell. */
+static bool no_overlay(struct daemon *d, struct overlay_snapshot *s, struct control_reply *reply)
+{
+	if (s)
+		return false;
+	reply->status = 503;
+	reply->body = error_text(cluster_off(d->cluster) ? cluster_off(d->cluster)
+							 : "the overlay's thread does not answer");
+	return true;
+}
+
+static void view_nodes(struct daemon *d, struct control_reply *reply)
+{
+	struct overlay_snapshot *s = cluster_snapshot(d->cluster);
+	json_object *list;
+
+	if (no_overlay(d, s, reply))
+		return;
+	list = json_object_new_array();
+	for (size_t i = 0; i < s->n_members; i++)
+		json_object_array_add(list, member_view(d, s, i));
+	overlay_snapshot_free(s);
+	reply->body = to_text(list);
+}
+
+static json_object *link_view(const struct overlay_snapshot *s, const struct gossip_neighbour *n)
+{
+	json_object *o = json_object_new_object();
+
+	put_id(o, "id", n->id);
+	for (size_t i = 0; i < s->n_members; i++)
+		if (s->members[i].id == n->id) {
+			struct ip_addr a = overlay_ip(&s->members[i].address);
+
+			put_address(o, "address", &a);
+		}
+	put_bool(o, "listed", n->listed);
+	put_bool(o, "testing", n->testing);
+	put_bool(o, "tcp_only", n->degraded);
+	put_bool(o, "eager", n->eager);
+	put_string(o, "opened_by", n->incoming ? "them" : "us");
+	put_age(o, "heard", n->heard);
+	put_duration(o, "rtt_min", n->rtt_min);
+	put_duration(o, "rtt_median", n->rtt_median);
+	put_duration(o, "rtt_max", n->rtt_max);
+	put_duration(o, "timeout", n->timeout);
+	put_seconds(o, "loss", n->loss_permille / 1000.0);
+	return o;
+}
+
+static json_object *transport_view(const struct overlay_snapshot *s)
+{
+	const struct overlay_transport_stats *t = &s->transport;
+	json_object *o = json_object_new_object();
+
+	put_int(o, "packets_in", t->packets_in);
+	put_int(o, "packets_out", t->packets_out);
+	put_int(o, "bytes_in", t->bytes_in);
+	put_int(o, "bytes_out", t->bytes_out);
+	put_int(o, "link_bytes_in", t->links_bytes_in);
+	put_int(o, "link_bytes_out", t->links_bytes_out);
+	put_int(o, "send_errors", t->send_errors);
+	put_int(o, "links_refused", t->links_refused);
+	put_int(o, "handshakes_failed", t->handshakes_failed);
+	put_int(o, "forged", t->forged);
+	put_int(o, "replayed", t->replayed);
+	put_int(o, "malformed", t->malformed);
+	put_int(o, "unknown_key", t->unknown_key);
+	put_int(o, "challenges", t->challenges);
+	put_int(o, "events_dropped", t->events_dropped);
+	put_int(o, "receive_buffer", (uint64_t)t->receive_buffer);
+	put_int(o, "send_buffer", (uint64_t)t->send_buffer);
+	put_duration(o, "longest_turn", t->longest_turn);
+	return o;
+}
+
+static json_object *gossip_view(const struct gossip_stats *g)
+{
+	json_object *o = json_object_new_object();
+
+	put_int(o, "members", g->n_members);
+	put_int(o, "reachable", g->n_reachable);
+	put_int(o, "memory", g->n_memory);
+	put_duration(o, "lateness", g->lateness);
+	put_seconds(o, "loss", g->loss_permille / 1000.0);
+	put_int(o, "beats_missed", g->beats_missed);
+	put_int(o, "tests", g->tests);
+	put_int(o, "tests_heard", g->tests_heard);
+	put_int(o, "probes", g->probes);
+	put_int(o, "severed_silent", g->severed_silent);
+	put_int(o, "severed_stalled", g->severed_stalled);
+	put_int(o, "severed_agentless", g->severed_agentless);
+	put_int(o, "severed_by_peer", g->severed_by_peer);
+	put_int(o, "malformed", g->malformed);
+	put_int(o, "refused", g->refused);
+	return o;
+}
+
+static void view_links(struct daemon *d, struct control_reply *reply)
+{
+	struct overlay_snapshot *s = cluster_snapshot(d->cluster);
+	json_object *o, *list;
+
+	if (no_overlay(d, s, reply))
+		return;
+	o = json_object_new_object();
+	list = json_object_new_array();
+	for (size_t i = 0; i < s->n_neighbours; i++)
+		json_object_array_add(list, link_view(s, &s->neighbours[i]));
+	put_id(o, "id", s->id);
+	json_object_object_add(o, "links", list);
+	json_object_object_add(o, "transport", transport_view(s));
+	json_object_object_add(o, "gossip", gossip_view(&s->stats));
+	overlay_snapshot_free(s);
+	reply->body = to_text(o);
+}
+
 static const struct view {
 	const char *method, *path;
 	void (*run)(struct daemon *d, struct control_reply *reply);
@@ -412,6 +613,8 @@ static const struct view {
 	{"GET", "/v1/status", view_status},
 	{"GET", "/v1/table", view_table},
 	{"GET", "/v1/vips", view_vips},
+	{"GET", "/v1/nodes", view_nodes},
+	{"GET", "/v1/links", view_links},
 	{"GET", "/v1/diff", view_diff},
 	{"POST", "/v1/flush", do_flush},
 };
