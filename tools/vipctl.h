@@ -24,5 +24,10 @@ int run_vips(const struct options *o, int argc, char **argv);
 int run_vip(const struct options *o, int argc, char **argv);
 int run_diff(const struct options *o, int argc, char **argv);
 int run_flush(const struct options *o, int argc, char **argv);
+/* vipctl_overlay.c: the cluster */
+int run_members(const struct options *o, int argc, char **argv);
+int run_links(const struct options *o, int argc, char **argv);
+int run_graph(const struct options *o, int argc, char **argv);
+int run_keygen(const struct options *o, int argc, char **argv);
 /* vipctl_table.c: offline */
 int run_table(const struct options *o, int argc, char **argv);

@@ -10,68 +10,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "answer.h"
 #include "client.h"
 #include "columns.h"
 #include "vipctl.h"
-
-/* --- reading the answer ---------------------------------------------------- */
-
-static json_object *get(json_object *o, const char *key)
-{
-	json_object *v = NULL;
-
-	if (json_object_is_type(o, json_type_object))
-		json_object_object_get_ex(o, key, &v);
-	return v;
-}
-
-static const char *get_text(json_object *o, const char *key, const char *fallback)
-{
-	json_object *v = get(o, key);
-
-	return v ? json_object_get_string(v) : fallback;
-}
-
-static int64_t get_int(json_object *o, const char *key)
-{
-	return json_object_get_int64(get(o, key));
-}
-
-static double get_seconds(json_object *o, const char *key)
-{
-	return json_object_get_double(get(o, key));
-}
-
-static bool get_bool(json_object *o, const char *key)
-{
-	return json_object_get_boolean(get(o, key));
-}
-
-static void print_json(json_object *o)
-{
-	puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
-						       JSON_C_TO_STRING_NOSLASHESCAPE));
-}
-
-/* "0.4 s", "5 s", "3 min", "2.1 h", "4 d"; "never" for a negative time. */
-static const char *time_text(double s, char buf[static 32])
-{
-	if (s < 0)
-		return "never";
-	if (s < 0.01)
-		snprintf(buf, 32, "%.2g ms", s * 1e3);
-	else if (s < 10)
-		snprintf(buf, 32, "%.1f s", s);
-	else if (s < 120)
-		snprintf(buf, 32, "%.0f s", s);
-	else if (s < 7200)
-		snprintf(buf, 32, "%.0f min", s / 60);
-	else if (s < 172800)
-		snprintf(buf, 32, "%.1f h", s / 3600);
-	else
-		snprintf(buf, 32, "%.0f d", s / 86400);
-	return buf;
-}
 
 /* --- status ---------------------------------------------------------------- */
 
@@ -160,6 +102,29 @@ static void show_firewall(json_object *firewall)
 			get_text(firewall, "error", "not seen to yet"));
 }
 
+static void show_overlay(json_object *overlay)
+{
+	if (!get_bool(overlay, "on")) {
+		printf("Overlay   off: %s\n", get_text(overlay, "off_because", "?"));
+		return;
+	}
+	printf("Overlay   %" PRId64 " nodes up", get_int(overlay, "up"));
+	if (get_int(overlay, "stalled"))
+		printf(", %" PRId64 " stalled", get_int(overlay, "stalled"));
+	if (get_int(overlay, "agentless"))
+		printf(", %" PRId64 " without vipd", get_int(overlay, "agentless"));
+	if (get_int(overlay, "down"))
+		printf(", %" PRId64 " DOWN", get_int(overlay, "down"));
+	puts(get_bool(overlay, "insecure") ? "; INSECURE" : "");
+	if (strcmp(get_text(overlay, "self", "well"), "well") != 0)
+		printf("          this node is %s: it judges nobody\n",
+			get_text(overlay, "self", "?"));
+	if (get_int(overlay, "vips_all_down"))
+		printf("          %" PRId64
+		       " VIPs have backends on down nodes only, and keep them\n",
+			get_int(overlay, "vips_all_down"));
+}
+
 /* 0: source answers and kernel in step; 1: not. */
 static int show_status(json_object *status)
 {
@@ -176,6 +141,7 @@ static int show_status(json_object *status)
 	show_rejections(table);
 	show_kernel(kernel);
 	show_firewall(get(status, "firewall"));
+	show_overlay(get(status, "overlay"));
 	return get_bool(source, "ok") && get_bool(kernel, "in_sync") ? 0 : 1;
 }
 

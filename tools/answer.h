@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+/* Reading the daemon's JSON answers: what is missing is NULL, 0 or false, never a crash. */
+#include <inttypes.h>
+#include <json-c/json.h>
+#include <stdbool.h>
+
+json_object *get(json_object *o, const char *key);
+const char *get_text(json_object *o, const char *key, const char *fallback);
+int64_t get_int(json_object *o, const char *key);
+double get_seconds(json_object *o, const char *key);
+bool get_bool(json_object *o, const char *key);
+
+/* Prints a document as it came, indented. */
+void print_json(json_object *o);
+/* "8 ms", "0.4 s", "5 s", "3 min", "2.1 h", "4 d"; "never" for a negative time. Returns buf or a
+ * static text. */
+const char *time_text(double s, char buf[static 32]);

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The commands about the overlay: who is in it, who is alive, how this node is linked. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "answer.h"
+#include "client.h"
+#include "columns.h"
+#include "vipctl.h"
+
+/* Asks, and shows with `show` or as JSON. */
+static int ask_and_show(const struct options *o, const char *path, int (*show)(json_object *))
+{
+	json_object *answer;
+	int status = 0;
+
+	if (client_ask(o->socket, "GET", path, &answer) < 0)
+		return 1;
+	if (o->json)
+		print_json(answer);
+	else
+		status = show(answer);
+	json_object_put(answer);
+	return status;
+}
+
+static int show_members(json_object *nodes)
+{
+	static const char *const headings[] = {"ADDRESS", "STATUS", "LINKS", "VIPD", "ID", ""};
+	struct columns *c = columns_new(6, headings);
+
+	for (size_t i = 0; i < json_object_array_length(nodes); i++) {
+		json_object *n = json_object_array_get_idx(nodes, i);
+		const char *note = get_bool(n, "self")               ? "this node"
+				   : get_bool(n, "held")             ? "flaps: held down"
+				   : get_bool(n, "backends_removed") ? "its backends are removed"
+								     : "";
+
+		columns_add(c, "%s", get_text(n, "address", "?"));
+		columns_add(c, "%s", get_text(n, "status", "?"));
+		columns_add(c, "%zu", json_object_array_length(get(n, "neighbours")));
+		columns_add(c, "%s", get_text(n, "software", "-"));
+		columns_add(c, "%s", get_text(n, "id", "?"));
+		columns_add(c, "%s", note);
+	}
+	columns_print(c, stdout, 0);
+	return 0;
+}
+
+int run_members(const struct options *o, int argc, char **argv)
+{
+	return ask_and_show(o, "/v1/nodes", show_members);
+}
+
+static int show_links(json_object *answer)
+{
+	static const char *const headings[] = {"NEIGHBOUR", "HEARD", "RTT MEDIAN", "MAX",
+		"TIME-OUT", "LOSS", "OPENED BY", "STATE"};
+	struct columns *c = columns_new(8, headings);
+	json_object *links = get(answer, "links"), *gossip = get(answer, "gossip");
+	char buf[32];
+
+	for (size_t i = 0; i < json_object_array_length(links); i++) {
+		json_object *l = json_object_array_get_idx(links, i);
+
+		columns_add(c, "%s", get_text(l, "address", "?"));
+		columns_add(c, "%s ago", time_text(get_seconds(l, "heard"), buf));
+		columns_add(c, "%.2f ms", 1e3 * get_seconds(l, "rtt_median"));
+		columns_add(c, "%.2f ms", 1e3 * get_seconds(l, "rtt_max"));
+		columns_add(c, "%.0f ms", 1e3 * get_seconds(l, "timeout"));
+		columns_add(c, "%.1f %%", 1e2 * get_seconds(l, "loss"));
+		columns_add(c, "%s", get_text(l, "opened_by", "?"));
+		columns_add(c, "%s%s%s", get_bool(l, "listed") ? "edge" : "greeting",
+			get_bool(l, "testing") ? ", being tested" : "",
+			get_bool(l, "tcp_only") ? ", TCP ONLY" : "");
+	}
+	columns_print(c, stdout, 0);
+	printf("\n%" PRId64 " members, %" PRId64 " reachable; %" PRId64
+	       " heartbeats missed, %" PRId64 " tests (%" PRId64 " answered), %" PRId64 " probes\n",
+		get_int(gossip, "members"), get_int(gossip, "reachable"),
+		get_int(gossip, "beats_missed"), get_int(gossip, "tests"),
+		get_int(gossip, "tests_heard"), get_int(gossip, "probes"));
+	return 0;
+}
+
+int run_links(const struct options *o, int argc, char **argv)
+{
+	return ask_and_show(o, "/v1/links", show_links);
+}
+
+/* True if `node` lists `id`. */
+static bool lists(json_object *node, const char *id)
+{
+	json_object *list = get(node, "neighbours");
+
+	for (size_t i = 0; i < json_object_array_length(list); i++)
+		if (strcmp(json_object_get_string(json_object_array_get_idx(list, i)), id) == 0)
+			return true;
+	return false;
+}
+
+/* Edges that both ends list are lines; those that one end lists are dashed. */
+static int show_graph(json_object *nodes)
+{
+	size_t n = json_object_array_length(nodes);
+
+	puts("graph overlay {\n  node [shape=box, style=rounded];");
+	for (size_t i = 0; i < n; i++) {
+		json_object *a = json_object_array_get_idx(nodes, i);
+		const char *status = get_text(a, "status", "?");
+
+		printf("  \"%s\" [label=\"%s\"%s];\n", get_text(a, "id", "?"),
+			get_text(a, "address", "?"),
+			strcmp(status, "up") == 0     ? ""
+			: strcmp(status, "down") == 0 ? ", color=red"
+						      : ", color=orange");
+		for (size_t k = i + 1; k < n; k++) {
+			json_object *b = json_object_array_get_idx(nodes, k);
+			bool ab = lists(a, get_text(b, "id", "?")),
+			     ba = lists(b, get_text(a, "id", "?"));
+
+			if (ab || ba)
+				printf("  \"%s\" -- \"%s\"%s;\n", get_text(a, "id", "?"),
+					get_text(b, "id", "?"), ab && ba ? "" : " [style=dashed]");
+		}
+	}
+	puts("}");
+	return 0;
+}
+
+int run_graph(const struct options *o, int argc, char **argv)
+{
+	return ask_and_show(o, "/v1/nodes", show_graph);
+}
+
+/* A line for the key file. Nothing else is printed, so that it can be redirected. */
+int run_keygen(const struct options *o, int argc, char **argv)
+{
+	unsigned char key[32];
+
+	if (getrandom(key, sizeof(key), 0) != (ssize_t)sizeof(key)) {
+		perror("vipctl: getrandom");
+		return 1;
+	}
+	for (size_t i = 0; i < sizeof(key); i++)
+		printf("%02x", key[i]);
+	putchar('\n');
+	return 0;
+}
