@@ -219,7 +219,8 @@ static void add_discovery_ports(struct task_reader *r, struct json_object *task)
 
 /* ---- port mappings ---- */
 
-static void add_mappings(struct task_reader *r, struct json_object *mappings)
+/* How many there are, with those that are not usable. */
+static size_t add_mappings(struct task_reader *r, struct json_object *mappings)
 {
 	for (size_t i = 0; i < list_length(mappings); i++) {
 		struct json_object *m = list_at(mappings, i);
@@ -231,12 +232,23 @@ static void add_mappings(struct task_reader *r, struct json_object *mappings)
 			continue;
 		if (r->ports.n >= PORTS_MAX) {
 			r->too_large = true;
-			return;
+			break;
 		}
 		port_set_add(&r->ports, &(struct port_entry){.protocol = (uint8_t)protocol,
 						.container = (uint16_t)container,
 						.host = (uint16_t)host});
 	}
+	return list_length(mappings);
+}
+
+static size_t add_network_mappings(struct task_reader *r, struct json_object *of)
+{
+	struct json_object *infos = json_member(of, "network_infos");
+	size_t n = 0;
+
+	for (size_t i = 0; i < list_length(infos); i++)
+		n += add_mappings(r, json_member(list_at(infos, i), "port_mappings"));
+	return n;
 }
 
 /* The container's own mappings; those of a pod's task, which has none itself, are in its status. */
@@ -244,17 +256,10 @@ static void add_port_mappings(
 	struct task_reader *r, struct json_object *task, struct json_object *status)
 {
 	struct json_object *container = json_member(task, "container");
-	struct json_object *docker = json_member(json_member(container, "docker"), "port_mappings");
-	struct json_object *infos = json_member(container, "network_infos");
 
-	if (docker) {
-		add_mappings(r, docker);
-		return;
-	}
-	if (!infos)
-		infos = json_member(json_member(status, "container_status"), "network_infos");
-	for (size_t i = 0; i < list_length(infos); i++)
-		add_mappings(r, json_member(list_at(infos, i), "port_mappings"));
+	if (!add_mappings(r, json_member(json_member(container, "docker"), "port_mappings")) &&
+		!add_network_mappings(r, container))
+		add_network_mappings(r, json_member(status, "container_status"));
 }
 
 /* ---- legacy labels: vip_portN on the task ---- */

@@ -135,6 +135,10 @@ def resource_ports(resources):
     return out
 
 
+def network_mappings(of):
+    return [m for i in items(get(of, "network_infos")) for m in items(get(i, "port_mappings"))]
+
+
 def task_ports(task, status):
     ports = []
     for entry in items(get(task, "discovery", "ports", "ports")):
@@ -150,13 +154,10 @@ def task_ports(task, status):
         v = re.fullmatch(r"(tcp|udp)://(.*)", value, re.I | re.S) if isinstance(value, str) else None
         if m and v and int(m[1]) < len(resources):
             add_port(ports, Port(v[1].lower(), host=resources[int(m[1])], vips=[v[2]]))
-    mappings = get(task, "container", "docker", "port_mappings")
-    if mappings is None:
-        infos = get(task, "container", "network_infos")
-        if infos is None:
-            infos = get(status, "container_status", "network_infos")
-        mappings = [m for i in items(infos) for m in items(get(i, "port_mappings"))]
-    for m in items(mappings):
+    mappings = (items(get(task, "container", "docker", "port_mappings"))
+                or network_mappings(get(task, "container"))
+                or network_mappings(get(status, "container_status")))
+    for m in mappings:
         c, h, proto = (number(get(m, "container_port")), number(get(m, "host_port")),
                        protocol(get(m, "protocol")))
         if c and h and proto:

@@ -345,6 +345,10 @@ static void test_ports(void **state)
 #define ON_NET STATUS(IP("9.0.0.2"))
 #define UCR(maps) "'container': {'type': 'MESOS', 'network_infos': [{'port_mappings': [" maps "]}]}"
 #define DOCKER(maps) "'container': {'type': 'DOCKER', 'docker': {'port_mappings': [" maps "]}}"
+#define NETWORK "'container': {'type': 'MESOS', 'network_infos': [{'name': 'dcos'}]}"
+#define ON_NET_MAPPED(maps)                                                    \
+	"'statuses': [{'timestamp': 1, 'container_status': {'network_infos': " \
+	"[{'ip_addresses': [" IP("9.0.0.2") "], 'port_mappings': [" maps "]}]}}]"
 #define CONTAINER_80 DISCOVERY(PORT(80, VIP("1.2.3.4:5000")))
 #define HOST_31000 DISCOVERY(PORT(31000, HOST_VIP("1.2.3.4:5000")))
 #define IS(backend) "tcp 1.2.3.4:5000: " backend
@@ -381,6 +385,18 @@ static void test_ports(void **state)
 				"[{'ip_addresses': [" IP("9.0.0.2") "], 'port_mappings': [" MAP(
 					80, 31000) "]}]}}]"),
 			IS("10.0.0.5:31000*1=9.0.0.2:80")},
+		{"pod: networks without a mapping in the container",
+			STATE(RUNNING ", " CONTAINER_80
+				      ", " ON_NET_MAPPED(MAP(80, 31000)) ", " NETWORK),
+			IS("10.0.0.5:31000*1=9.0.0.2:80")},
+		{"the container's mapping before the status'",
+			STATE(RUNNING ", " CONTAINER_80
+				      ", " ON_NET_MAPPED(MAP(80, 31001)) ", " UCR(MAP(80, 31000))),
+			IS("10.0.0.5:31000*1=9.0.0.2:80")},
+		{"no mapping of Docker's, one of the network's",
+			STATE(RUNNING ", " CONTAINER_80
+				      ", " ON_NET_MAPPED(MAP(80, 31000)) ", " DOCKER("")),
+			IS("10.0.0.5:31000*1")},
 		{"two labels meet in one port",
 			STATE(RUNNING ", " DISCOVERY(PORT(80, VIP("1.2.3.4:5000")) ", " PORT(31000,
 				HOST_VIP("1.2.3.5:5000"))) ", " ON_NET ", " UCR(MAP(80, 31000))),
