@@ -42,7 +42,6 @@ static const struct json_path task_paths[] = {
 	{"slave_id"},
 	{"agent_id"},
 	{"state", JSON_PATH_MARK},
-	{"statuses[].state"},
 	{"statuses[].timestamp"},
 	{"statuses[].healthy"},
 	{"statuses[].container_status.network_infos[].ip_addresses"},

@@ -46,7 +46,7 @@ struct mesos_task {
 	bool killing;    /* TASK_KILLING */
 	uint32_t weight; /* 1: runs and is not known to be unhealthy; else 0 */
 	size_t n_addresses;
-	struct ip_addr *addresses; /* of its latest status before a kill */
+	struct ip_addr *addresses; /* of its latest status */
 	size_t n_ports;
 	struct mesos_port *ports; /* only those with VIP labels */
 	const char *framework;    /* name; set when the document is complete */

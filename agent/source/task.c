@@ -416,15 +416,8 @@ static void add_legacy_labels(struct task_reader *r, struct json_object *task)
 
 /* ---- status ---- */
 
-static bool is_of_kill(struct json_object *status)
-{
-	const char *state = text_member(status, "state");
-
-	return state && strcmp(state, "TASK_KILLING") == 0;
-}
-
-/* The one with the greatest timestamp, of equals the later in the list; NULL if there is none. */
-static struct json_object *latest_status(struct json_object *task, bool with_kill)
+/* The one with the greatest timestamp; of equals the later in the list. */
+static struct json_object *latest_status(struct json_object *task)
 {
 	struct json_object *statuses = json_member(task, "statuses"), *latest = NULL;
 	double latest_time = -INFINITY;
@@ -433,25 +426,12 @@ static struct json_object *latest_status(struct json_object *task, bool with_kil
 		struct json_object *s = list_at(statuses, i), *t = json_member(s, "timestamp");
 		double time = t ? json_object_get_double(t) : -INFINITY;
 
-		if (json_object_is_type(s, json_type_object) && time >= latest_time &&
-			(with_kill || !is_of_kill(s))) {
+		if (json_object_is_type(s, json_type_object) && time >= latest_time) {
 			latest = s;
 			latest_time = time;
 		}
 	}
 	return latest;
-}
-
-/*
- * The status that says where the task is. Docker's executor tells no network when it kills, and
- * the agent then fills in its own address: that one would take the backend away from under the
- * connections which the kill leaves time to finish.
- */
-static struct json_object *network_status(struct json_object *task, struct json_object *latest)
-{
-	struct json_object *before = is_of_kill(latest) ? latest_status(task, false) : NULL;
-
-	return before ? before : latest;
 }
 
 static uint32_t weight(struct json_object *task, struct json_object *status, bool killing)
@@ -547,7 +527,7 @@ static void read_ids(struct task_reader *r, struct json_object *o, struct task_r
 static int read_object(struct task_reader *r, struct json_object *o, struct task_read *ret)
 {
 	const char *state = text_member(o, "state");
-	struct json_object *status, *network, *container = json_member(o, "container");
+	struct json_object *status, *container = json_member(o, "container");
 	const char *type = text_member(container, "type");
 
 	if (!state || !task_state_counts(state))
@@ -560,15 +540,14 @@ static int read_object(struct task_reader *r, struct json_object *o, struct task
 		reject(r, MESOS_REJECT_MALFORMED, "", "", "the task has no id");
 		return TASK_READ_COUNT;
 	}
-	status = latest_status(o, true);
-	network = network_status(o, status);
-	if (!read_ports(r, o, network, &ret->task))
+	status = latest_status(o);
+	if (!read_ports(r, o, status, &ret->task))
 		return TASK_READ_COUNT;
 	ret->task.id = arena_strdup(r->arena, r->id);
 	ret->task.docker = type && strcmp(type, "DOCKER") == 0;
 	ret->task.killing = strcmp(state, "TASK_KILLING") == 0;
 	ret->task.weight = weight(o, status, ret->task.killing);
-	read_addresses(r, network, &ret->task);
+	read_addresses(r, status, &ret->task);
 	return TASK_READ_KEEP;
 }
 

@@ -74,7 +74,7 @@ def network_infos(r, agent):
 def statuses(r, agent):
     out = []
     for _ in range(r.randrange(4)):
-        s = {"state": pick(r, "TASK_STARTING", "TASK_RUNNING", "TASK_RUNNING", "TASK_KILLING")}
+        s = {"state": "TASK_RUNNING"}
         maybe(r, 0.9, s, "timestamp", pick(r, 1, 2, 2.5, 1e9, 1e9 + 0.25))
         maybe(r, 0.5, s, "healthy", pick(r, True, True, False))
         maybe(r, 0.8, s, "container_status", {"network_infos": network_infos(r, agent)})

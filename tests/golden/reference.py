@@ -165,20 +165,12 @@ def task_ports(task, status):
     return ports
 
 
-def latest(statuses):
+def latest(task):
     best = None
-    for s in statuses:
+    for s in items(get(task, "statuses")):
         if best is None or s.get("timestamp", -1e300) >= best.get("timestamp", -1e300):
             best = s
     return best or {}
-
-
-def network_status(task):
-    """A status of the kill does not say where the task is, unless there is no other."""
-    statuses = items(get(task, "statuses"))
-    if latest(statuses).get("state") == "TASK_KILLING":
-        statuses = [s for s in statuses if s.get("state") != "TASK_KILLING"] or statuses
-    return latest(statuses)
 
 
 def task_addresses(status):
@@ -275,10 +267,10 @@ def gather(doc):
 
 
 def task_claims(task, framework, agent):
-    status, network = latest(items(get(task, "statuses"))), network_status(task)
-    addresses = task_addresses(network)
+    status = latest(task)
+    addresses = task_addresses(status)
     task_id = ident(task.get("id")) or ident(task.get("task_id"))
-    for port in task_ports(task, network):
+    for port in task_ports(task, status):
         at = [(agent, port.host)] if port.host else [(a, port.container)
                                                      for a in addresses or [agent]]
         for text in port.vips:
@@ -296,7 +288,7 @@ def table(doc, ranges=RANGES, ipv6=True):
     for task, enclosing in tasks:
         if not isinstance(task, dict) or task.get("state") not in ("TASK_RUNNING", "TASK_KILLING"):
             continue
-        if not any(p.vips for p in task_ports(task, network_status(task))):
+        if not any(p.vips for p in task_ports(task, latest(task))):
             continue
         framework = ident(task.get("framework_id")) or enclosing
         agent = agents.get(ident(task.get("agent_id")) or ident(task.get("slave_id")))

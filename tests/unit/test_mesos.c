@@ -351,11 +351,6 @@ static void test_ports(void **state)
 	"[{'ip_addresses': [" IP("9.0.0.2") "], 'port_mappings': [" maps "]}]}}]"
 #define CONTAINER_80 DISCOVERY(PORT(80, VIP("1.2.3.4:5000")))
 #define HOST_31000 DISCOVERY(PORT(31000, HOST_VIP("1.2.3.4:5000")))
-/* A status: when, which state, where. */
-#define ON(time, what, address)                                                   \
-	"{'timestamp': " #time ", 'state': 'TASK_" what "', 'container_status': " \
-	"{'network_infos': [{'ip_addresses': [" IP(address) "]}]}}"
-#define KILLED(list) STATE("'state': 'TASK_KILLING', " CONTAINER_80 ", 'statuses': [" list "]")
 #define IS(backend) "tcp 1.2.3.4:5000: " backend
 	static const struct row rows[] = {
 		{"container port", STATE(RUNNING ", " CONTAINER_80 ", " ON_NET),
@@ -433,11 +428,6 @@ static void test_ports(void **state)
 						   "'container_status': {'network_infos': "
 						   "[{'ip_addresses': [" IP("9.0.0.9") "]}]}}]"),
 			IS("9.0.0.2:80*1")},
-		{"addresses of a killed task are those before the kill",
-			KILLED(ON(1, "RUNNING", "9.0.0.9") ", " ON(
-				3, "KILLING", "10.0.0.5") ", " ON(2, "RUNNING", "9.0.0.2")),
-			IS("9.0.0.2:80*0")},
-		{"killed before it ran", KILLED(ON(1, "KILLING", "9.0.0.2")), IS("9.0.0.2:80*0")},
 		{"container port mapped twice: the later",
 			STATE(RUNNING ", " CONTAINER_80 ", " ON_NET
 				      ", " UCR(MAP(80, 31000) ", " MAP(80, 31001))),
