@@ -34,6 +34,7 @@ enum key_type {
 	KEY_SOURCE,
 	KEY_API,
 	KEY_DEVICE,
+	KEY_KERNEL,
 };
 
 struct key {
@@ -66,6 +67,8 @@ static const struct key keys[] = {
 		"time for a whole answer of a master", true, 10 * MS, 600 * S},
 	{"max_document", KEY_BYTES, AT(max_document), "1G", "BYTES",
 		"a larger Mesos document is refused", true, 1024, UINT64_C(1) << 40},
+	{"kernel", KEY_KERNEL, AT(kernel), "ipvs", "ipvs|none",
+		"what is programmed; none: nothing, vipd only logs what it would do"},
 	{"device", KEY_DEVICE, AT(device), "vipd0", "NAME",
 		"name of the dummy link that carries the routes of the VIPs"},
 	{"node_address", KEY_IPV4, AT(node_address), "auto", "ADDRESS",
@@ -484,6 +487,10 @@ static const char *key_set(struct config *c, const struct key *k, const char *va
 		if (strcmp(value, "state") != 0 && strcmp(value, "v1") != 0)
 			return "must be state or v1";
 		return set_string(at, value);
+	case KEY_KERNEL:
+		if (strcmp(value, "ipvs") != 0 && strcmp(value, "none") != 0)
+			return "must be ipvs or none";
+		return set_string(at, value);
 	case KEY_DEVICE:
 		return set_device(at, value);
 	}
@@ -537,6 +544,7 @@ static char *key_text(const struct config *c, const struct key *k)
 	case KEY_SOURCE:
 	case KEY_API:
 	case KEY_DEVICE:
+	case KEY_KERNEL:
 	case KEY_NAME:
 		return xstrdup(str_or(*(char *const *)at, ""));
 	case KEY_URLS:
@@ -596,6 +604,7 @@ static void key_clear(struct config *c, const struct key *k)
 	case KEY_SOURCE:
 	case KEY_API:
 	case KEY_DEVICE:
+	case KEY_KERNEL:
 	case KEY_NAME:
 		free(*(char **)at);
 		*(char **)at = NULL;
@@ -765,6 +774,7 @@ int config_read_file(struct config *c, const char *path, FILE *errors)
 
 int config_check(struct config *c, FILE *errors)
 {
+	c->observe = strcmp(c->kernel, "none") == 0;
 	if (strncmp(c->source, "file:", 5) == 0) {
 		c->source_kind = SOURCE_FILE;
 		c->source_path = c->source + 5;

@@ -38,7 +38,9 @@ struct config {
 		size_t n;
 		struct prefix *list;
 	} allow_vips;
-	/* the kernel around IPVS */
+	/* the kernel */
+	char *kernel; /* "ipvs", or "none": watch only */
+	bool observe; /* derived from it */
 	bool rules, masquerade, sysctls;
 	uint64_t masquerade_mark;
 	/* the overlay */

@@ -466,16 +466,19 @@ static uint64_t node_seed(const struct node *n)
 
 static int open_kernel(struct daemon *d)
 {
-	struct kernel_options options = {.device = d->config->device};
+	struct kernel_options options = {.device = d->config->device, .dry = d->config->observe};
 	struct reconcile_handler handler = {on_settled, d};
 	const char *what = "auditor";
-	int r = auditor_new(d->loop, &d->auditor);
+	/* Nobody else changes what only we remember: there is nothing to audit. */
+	int r = d->config->observe ? 0 : auditor_new(d->loop, &d->auditor);
 
 	if (r >= 0)
 		r = reconcile_new(d->loop, &options, node_seed(&d->node), d->auditor, &handler,
 			&d->reconcile, &what);
 	if (r < 0)
 		log_error("kernel: %s: %s", what, strerror(-r));
+	else if (d->config->observe)
+		log_notice("kernel = none: nothing is programmed, only logged");
 	return r;
 }
 
@@ -555,9 +558,9 @@ static void open_surroundings(struct daemon *d)
 	d->drains = drains_new();
 	d->ramps = ramps_new();
 	(void)drains_load(d->drains, path);
-	if (d->config->sysctls)
+	if (d->config->sysctls && !d->config->observe)
 		sysctls_apply(d->config->masquerade);
-	if (d->config->rules)
+	if (d->config->rules && !d->config->observe)
 		d->firewall = firewall_new(d->loop, &options, on_firewall, d);
 	surround(d);
 }

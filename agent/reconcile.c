@@ -215,6 +215,16 @@ static void step_failed(struct reconcile *r, const struct step *step, int error)
 		log_warning("kernel: %s: %s", step_format(step, buf), strerror(-error));
 }
 
+/* Without a kernel, the steps themselves are what there is to see. */
+static void log_observed(const struct step *step)
+{
+	nsec_t now = now_ns();
+	char buf[STEP_STRLEN];
+
+	log_info("observed at %llu.%06llu: %s", (unsigned long long)(now / NSEC_PER_SEC),
+		(unsigned long long)(now % NSEC_PER_SEC / NSEC_PER_USEC), step_format(step, buf));
+}
+
 /* Takes over into `have` what the kernel took. `errors` are in the order of the steps. */
 static void take_over(
 	struct reconcile *r, size_t n, const struct step_error *errors, size_t n_errors)
@@ -228,6 +238,8 @@ static void take_over(
 			step_failed(r, step, errors[e++].error);
 		else if (kernel_state_apply(r->have, step) == -ENOMEM)
 			abort();
+		else if (r->kernel_options.dry)
+			log_observed(step);
 	}
 }
 

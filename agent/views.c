@@ -181,6 +181,7 @@ static json_object *kernel_view(const struct daemon *d)
 	put_bool(o, "in_sync",
 		d->desired && !d->paused && !s->busy && !s->n_failing && !s->n_conflicts);
 	put_bool(o, "paused", d->paused);
+	put_bool(o, "observe_only", d->config->observe);
 	put_int(o, "services", n_services);
 	put_int(o, "destinations", n_destinations);
 	put_int(o, "routes", have->n_routes);

@@ -291,6 +291,8 @@ int kernel_open(const struct kernel_options *options, struct kernel **ret, const
 	struct open_request q = {.options = options, .what = "network namespace"};
 	int r;
 
+	if (options->dry)
+		return dry_kernel_open(ret);
 	q.kernel = calloc(1, sizeof(*q.kernel));
 	if (!q.kernel)
 		return -ENOMEM;

@@ -13,6 +13,7 @@ struct kernel_options {
 	const char *device;     /* name of the dummy link; NULL: "vipd0" */
 	const char *netns_path; /* NULL: the caller's namespace; else a file such as /run/netns/x */
 	size_t batch;           /* commands per send; 0: the default (512) */
+	bool dry;               /* no kernel: steps are accepted in memory, which begins empty */
 };
 
 /* A struct kernel belongs to one thread at a time; several threads may have one each.

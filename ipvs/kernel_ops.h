@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 /*
- * What stands behind kernel.h: a table of operations, of the running kernel (kernel.c) or
- * of a model of one (model_kernel.c).
+ * What stands behind kernel.h: a table of operations, of the running kernel (kernel.c), of none
+ * (dry_kernel.c) or of a model of one (model_kernel.c).
  */
 #include "kernel.h"
 
@@ -43,3 +43,6 @@ enum step_class {
 	STEP_CLASS_IPVS,
 };
 enum step_class step_class(enum step_kind kind);
+
+/* For kernel_open(): one that only remembers. 0 or -ENOMEM. */
+int dry_kernel_open(struct kernel **ret);

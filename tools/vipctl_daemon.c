@@ -74,6 +74,8 @@ static void show_kernel(json_object *kernel)
 	printf("Kernel    %s: %" PRId64 " services, %" PRId64 " destinations, %" PRId64 " routes\n",
 		verdict, get_int(kernel, "services"), get_int(kernel, "destinations"),
 		get_int(kernel, "routes"));
+	if (get_bool(kernel, "observe_only"))
+		puts("          kernel = none: this is only what would be programmed");
 	if (get_int(kernel, "failing_steps"))
 		printf("          %" PRId64 " steps fail (see vipd's log, vipctl diff)\n",
 			get_int(kernel, "failing_steps"));
