@@ -16,6 +16,7 @@
 
 enum key_type {
 	KEY_PATH,     /* absolute */
+	KEY_DIR,      /* the same, or nothing */
 	KEY_URLS,     /* list of http(s) URLs, separated by commas or white space */
 	KEY_DURATION, /* "500ms", "5s", "2m", "24h"; a bare number is seconds */
 	KEY_BYTES,    /* "64M", "1G" */
@@ -118,6 +119,9 @@ static const struct key keys[] = {
 		"packet mark that means: to be masqueraded"},
 	{"sysctls", KEY_BOOL, AT(sysctls), "yes", "yes|no",
 		"whether net.ipv4.vs settings are set (vipd.conf(5) names them)"},
+	{"cni_dir", KEY_DIR, AT(cni_dir), "/var/run/dcos/cni/l4lb", "PATH",
+		"directory in which containers with a network namespace of their own register; "
+		"empty: none"},
 	{"socket", KEY_PATH, AT(socket), "/run/vipd/vipd.sock", "PATH",
 		"control socket for vipctl"},
 	{"state_dir", KEY_PATH, AT(state_dir), "/var/lib/vipd", "PATH",
@@ -447,6 +451,9 @@ static const char *key_set(struct config *c, const struct key *k, const char *va
 	switch (k->type) {
 	case KEY_PATH:
 		return *value == '/' ? set_string(at, value) : "must be an absolute path";
+	case KEY_DIR:
+		return *value == '/' || !*value ? set_string(at, value)
+						: "must be an absolute path, or empty";
 	case KEY_URLS:
 		return parse_urls(value, at);
 	case KEY_DURATION:
@@ -541,6 +548,7 @@ static char *key_text(const struct config *c, const struct key *k)
 
 	switch (k->type) {
 	case KEY_PATH:
+	case KEY_DIR:
 	case KEY_SOURCE:
 	case KEY_API:
 	case KEY_DEVICE:
@@ -601,6 +609,7 @@ static void key_clear(struct config *c, const struct key *k)
 
 	switch (k->type) {
 	case KEY_PATH:
+	case KEY_DIR:
 	case KEY_SOURCE:
 	case KEY_API:
 	case KEY_DEVICE:

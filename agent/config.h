@@ -57,6 +57,7 @@ struct config {
 	uint64_t overlay_port;
 	uint64_t minority; /* per mille */
 	nsec_t forget_after, dead_confirm;
+	char *cni_dir; /* "": no namespaces but the host's */
 	/* files */
 	char *socket;
 	char *state_dir;

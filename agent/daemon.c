@@ -204,6 +204,8 @@ static void update_desired(struct daemon *d, nsec_t since)
 	if (d->desired->drains_changed)
 		drains_changed(d);
 	reconcile_want(d->reconcile, STEAL(d->desired->want), since);
+	if (d->namespaces)
+		namespaces_want(d->namespaces, reconcile_wanted(d->reconcile));
 }
 
 static int on_drain_tick(sd_event_source *s, uint64_t usec, void *userdata)
@@ -325,6 +327,8 @@ int daemon_flush(struct daemon *d)
 
 	log_notice("flush: removing everything of vipd's from the kernel");
 	d->paused = true;
+	if (d->namespaces)
+		namespaces_flush(d->namespaces);
 	r = flush_kernel(d->reconcile);
 	if (r < 0)
 		log_error("flush: %s", strerror(-r));
@@ -366,6 +370,8 @@ static int on_audit(sd_event_source *s, uint64_t usec, void *userdata)
 		reconcile_audit(d->reconcile);
 	if (d->firewall && !d->paused)
 		firewall_check(d->firewall);
+	if (d->namespaces)
+		namespaces_rescan(d->namespaces);
 	sd_event_source_set_time_relative(s, d->config->audit_interval / NSEC_PER_USEC);
 	return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
 }
@@ -544,6 +550,23 @@ static int start_timers(struct daemon *d)
 	return r;
 }
 
+static void open_namespaces(struct daemon *d)
+{
+	const struct namespaces_options options = {
+		.directory = d->config->cni_dir,
+		.device = d->config->device,
+		.seed = node_seed(&d->node),
+		.sysctls = d->config->sysctls,
+		.audit_interval = d->config->audit_interval,
+	};
+	int r = 0;
+
+	if (*d->config->cni_dir)
+		r = namespaces_new(d->loop, &options, &d->namespaces);
+	if (r < 0)
+		log_error("namespaces: %s: %s", d->config->cni_dir, strerror(-r));
+}
+
 /* What is not needed to forward, and whose failure is shown instead of fatal: sysctls, rules, the
  * drains' deadlines. */
 static void open_surroundings(struct daemon *d)
@@ -562,6 +585,7 @@ static void open_surroundings(struct daemon *d)
 		sysctls_apply(d->config->masquerade);
 	if (d->config->rules && !d->config->observe)
 		d->firewall = firewall_new(d->loop, &options, on_firewall, d);
+	open_namespaces(d);
 	surround(d);
 }
 
@@ -595,6 +619,7 @@ void daemon_done(struct daemon *d)
 	cluster_free(d->cluster);
 	feed_free(d->feed);
 	resolver_free(d->resolver);
+	namespaces_free(d->namespaces);
 	reconcile_free(d->reconcile);
 	auditor_free(d->auditor);
 	desired_free(d->desired);

@@ -13,6 +13,7 @@
 #include "agent/desired.h"
 #include "agent/feed.h"
 #include "agent/firewall.h"
+#include "agent/namespaces.h"
 #include "agent/reconcile.h"
 #include "agent/resolve.h"
 
@@ -37,8 +38,9 @@ struct daemon {
 	struct desired *desired;
 	struct auditor *auditor;
 	struct reconcile *reconcile;
-	struct firewall *firewall; /* NULL: the operator wants no rules */
-	bool surrounded;           /* the rules were seen to: VIPs may appear */
+	struct firewall *firewall;     /* NULL: the operator wants no rules */
+	struct namespaces *namespaces; /* NULL: the operator wants none */
+	bool surrounded;               /* the rules were seen to: VIPs may appear */
 	struct control *control;
 	bool paused;  /* by flush: nothing is programmed */
 	bool failing; /* the feed failed last time, and that was logged */

@@ -43,7 +43,7 @@ int sysctl_read(const struct sysctl *s)
 	return r;
 }
 
-static int sysctl_write(const struct sysctl *s)
+int sysctl_write(const struct sysctl *s)
 {
 	AUTO_FREE char *path = sysctl_path(s);
 	AUTO_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);

@@ -16,5 +16,6 @@ extern const size_t n_sysctls;
 
 /* The value in force, or a negative errno. */
 int sysctl_read(const struct sysctl *s);
+int sysctl_write(const struct sysctl *s); /* sets it; 0 or a negative errno */
 /* Sets what differs, and logs each with its reason. Returns the number that could not be set. */
 int sysctls_apply(bool masquerade);

@@ -6,6 +6,7 @@
  *   GET  /v1/nodes   the overlay's members
  *   GET  /v1/links   this node's own links, and the overlay's counters
  *   GET  /v1/diff    the steps from kernel to table: [] if there are none
+ *   GET  /v1/namespaces  the registered containers' namespaces
  *   POST /v1/flush   removes everything from the kernel
  *
  * Times are in seconds, as numbers; -1 means never.
@@ -254,6 +255,65 @@ static json_object *overlay_view(const struct daemon *d)
 	return o;
 }
 
+/* Namespaces and files that are named in the status; the others are counted. */
+#define TROUBLES_SHOWN 5
+
+static void add_trouble(json_object *list, const char *name, const char *problem)
+{
+	json_object *o = json_object_new_object();
+
+	put_string(o, "name", name);
+	put_string(o, "problem", problem);
+	json_object_array_add(list, o);
+}
+
+/* Adds the first few that fail, and returns how many files do. */
+static size_t add_troubles(const struct daemon *d, json_object *list)
+{
+	struct namespace_view *views;
+	size_t n = namespaces_list(d->namespaces, &views), n_files, n_bad = 0;
+	const struct registry_file *files =
+		registry_files(namespaces_registry(d->namespaces), &n_files);
+
+	for (size_t i = 0; i < n_files; i++) {
+		if (files[i].problem && json_object_array_length(list) < TROUBLES_SHOWN)
+			add_trouble(list, files[i].name, files[i].problem);
+		n_bad += files[i].problem != NULL;
+	}
+	for (size_t i = 0; i < n && json_object_array_length(list) < TROUBLES_SHOWN; i++)
+		if (views[i].state == NAMESPACE_FAILING)
+			add_trouble(list, views[i].name, views[i].problem);
+	namespace_views_free(views, n);
+	return n_bad;
+}
+
+static json_object *namespaces_summary(const struct daemon *d)
+{
+	json_object *o = json_object_new_object(), *troubles = json_object_new_array();
+	struct namespaces_stats s = {0};
+
+	put_bool(o, "wanted", d->namespaces != NULL);
+	put_string(o, "directory", d->config->cni_dir);
+	if (d->namespaces) {
+		s = namespaces_stats(d->namespaces);
+		put_int(o, "bad_files", add_troubles(d, troubles));
+		put_int(o, "ignored_files", registry_n_ignored(namespaces_registry(d->namespaces)));
+	}
+	put_int(o, "registered", s.n_registered);
+	for (size_t i = 0; i < _NAMESPACE_STATE_N; i++)
+		put_int(o, namespace_state_text((enum namespace_state)i), s.n_by_state[i]);
+	put_int(o, "visits", s.n_visits);
+	put_int(o, "audits", s.n_audits);
+	put_int(o, "steps", s.n_steps);
+	put_int(o, "repairs", s.n_repairs);
+	put_int(o, "removed", s.n_removed);
+	put_age(o, "oldest_visit", s.oldest_visit);
+	put_duration(o, "busy", s.busy);
+	put_age(o, "busy_for", s.busy_since);
+	json_object_object_add(o, "troubles", troubles);
+	return o;
+}
+
 static void view_status(struct daemon *d, struct control_reply *reply)
 {
 	json_object *o = json_object_new_object();
@@ -267,6 +327,7 @@ static void view_status(struct daemon *d, struct control_reply *reply)
 	json_object_object_add(o, "kernel", kernel_view(d));
 	json_object_object_add(o, "firewall", firewall_view(d));
 	json_object_object_add(o, "overlay", overlay_view(d));
+	json_object_object_add(o, "namespaces", namespaces_summary(d));
 	reply->body = to_text(o);
 }
 
@@ -401,6 +462,63 @@ static void view_vips(struct daemon *d, struct control_reply *reply)
 		json_object_object_add(o, "backend", backends);
 		json_object_array_add(list, o);
 	}
+	reply->body = to_text(list);
+}
+
+/* --- namespaces ------------------------------------------------------------ */
+
+static json_object *namespace_object(const struct namespace_view *v)
+{
+	json_object *o = json_object_new_object();
+
+	put_string(o, "name", v->name);
+	put_string(o, "path", v->path);
+	put_string(o, "state", namespace_state_text(v->state));
+	put_string(o, "problem", *v->problem ? v->problem : NULL);
+	put_int(o, "inode", v->inode);
+	put_bool(o, "ipv6", v->ipv6);
+	put_address(o, "address", &v->sources.v4);
+	put_address(o, "address6", &v->sources.v6);
+	put_int(o, "visits", v->n_visits);
+	put_int(o, "steps", v->n_steps);
+	put_int(o, "repairs", v->n_repairs);
+	put_int(o, "failing_steps", v->n_failing);
+	put_int(o, "conflicts", v->n_conflicts);
+	put_age(o, "last_visit", v->last_visit);
+	put_duration(o, "last_duration", v->last_duration);
+	return o;
+}
+
+/* Files with problems stand beside the namespaces, in the state "bad file". */
+static void add_bad_files(const struct daemon *d, json_object *list)
+{
+	size_t n;
+	const struct registry_file *files = registry_files(namespaces_registry(d->namespaces), &n);
+
+	for (size_t i = 0; i < n; i++) {
+		json_object *o;
+
+		if (!files[i].problem)
+			continue;
+		o = json_object_new_object();
+		put_string(o, "name", files[i].name);
+		put_string(o, "state", "bad file");
+		put_string(o, "problem", files[i].problem);
+		json_object_array_add(list, o);
+	}
+}
+
+static void view_namespaces(struct daemon *d, struct control_reply *reply)
+{
+	json_object *list = json_object_new_array();
+	struct namespace_view *views = NULL;
+	size_t n = d->namespaces ? namespaces_list(d->namespaces, &views) : 0;
+
+	for (size_t i = 0; i < n; i++)
+		json_object_array_add(list, namespace_object(&views[i]));
+	namespace_views_free(views, n);
+	if (d->namespaces)
+		add_bad_files(d, list);
 	reply->body = to_text(list);
 }
 
@@ -617,6 +735,7 @@ static const struct view {
 	{"GET", "/v1/nodes", view_nodes},
 	{"GET", "/v1/links", view_links},
 	{"GET", "/v1/diff", view_diff},
+	{"GET", "/v1/namespaces", view_namespaces},
 	{"POST", "/v1/flush", do_flush},
 };
 

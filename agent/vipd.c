@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "agent/daemon.h"
 #include "agent/log.h"
@@ -151,6 +152,28 @@ static int run(struct command_line *cl, struct config *config)
 	return r < 0 ? 1 : r;
 }
 
+/* How long the containers' namespaces may take altogether. */
+#define FLUSH_PATIENCE (30 * NSEC_PER_SEC)
+
+static int flush_namespaces(sd_event *loop, const struct config *config)
+{
+	const struct namespaces_options options = {
+		.directory = config->cni_dir, .device = config->device};
+	const struct timespec pause = {.tv_nsec = 5 * NSEC_PER_MSEC};
+	struct namespaces *n = NULL;
+	nsec_t begun = now_ns();
+	int r = *config->cni_dir ? namespaces_new(loop, &options, &n) : 0;
+
+	if (n)
+		namespaces_flush(n);
+	while (n && !namespaces_flushed(n) && now_ns() - begun < FLUSH_PATIENCE)
+		nanosleep(&pause, NULL);
+	if (n && !namespaces_flushed(n))
+		r = -ETIMEDOUT;
+	namespaces_free(n);
+	return r;
+}
+
 /* Without a daemon: reads what is there and removes what is vipd's. */
 static int flush(const struct config *config)
 {
@@ -170,6 +193,10 @@ static int flush(const struct config *config)
 		r = reconcile_new(loop, &options, 0, NULL, &handler, &reconcile, &what);
 	if (r >= 0)
 		r = flush_kernel(reconcile);
+	if (r >= 0) {
+		what = config->cni_dir;
+		r = flush_namespaces(loop, config);
+	}
 	if (r < 0)
 		log_error("flush: %s: %s", what, strerror(-r));
 	reconcile_free(reconcile);

@@ -32,6 +32,8 @@ static const struct command commands[] = {
 		"vipctl keygen > /etc/vipd/key; chmod 600 /etc/vipd/key; the same file on all "
 		"nodes.\n",
 		0, 0, false, run_keygen},
+	{"namespaces", "", "the containers whose network namespaces are programmed too",
+		"Exit status 1 if one fails.\n", 0, 0, false, run_namespaces},
 	{"diff", "", "the steps from what the kernel holds to the table",
 		"Nothing, and exit status 0, if they agree; else one step a line and status 1.\n",
 		0, 0, false, run_diff},

@@ -20,6 +20,7 @@ struct command {
 
 /* vipctl_daemon.c: they ask the daemon */
 int run_status(const struct options *o, int argc, char **argv);
+int run_namespaces(const struct options *o, int argc, char **argv);
 int run_vips(const struct options *o, int argc, char **argv);
 int run_vip(const struct options *o, int argc, char **argv);
 int run_diff(const struct options *o, int argc, char **argv);

@@ -127,6 +127,26 @@ static void show_overlay(json_object *overlay)
 			get_int(overlay, "vips_all_down"));
 }
 
+static void show_namespaces(json_object *n)
+{
+	json_object *troubles = get(n, "troubles");
+	size_t shown = troubles ? json_object_array_length(troubles) : 0;
+	int64_t bad = get_int(n, "failing") + get_int(n, "bad_files");
+
+	if (get_int(n, "registered") + bad == 0)
+		return;
+	printf("Containers with a network namespace: %" PRId64 ", programmed %" PRId64 "\n",
+		get_int(n, "registered"), get_int(n, "programmed"));
+	for (size_t i = 0; i < shown; i++) {
+		json_object *t = json_object_array_get_idx(troubles, i);
+
+		printf("          %s: FAILING: %s\n", get_text(t, "name", "?"),
+			get_text(t, "problem", "?"));
+	}
+	if (bad > (int64_t)shown)
+		printf("          ... and more: vipctl namespaces\n");
+}
+
 /* 0: source answers and kernel in step; 1: not. */
 static int show_status(json_object *status)
 {
@@ -144,6 +164,7 @@ static int show_status(json_object *status)
 	show_kernel(kernel);
 	show_firewall(get(status, "firewall"));
 	show_overlay(get(status, "overlay"));
+	show_namespaces(get(status, "namespaces"));
 	return get_bool(source, "ok") && get_bool(kernel, "in_sync") ? 0 : 1;
 }
 
@@ -237,8 +258,9 @@ static int show_vip(json_object *vip)
 	return strcmp(get_text(vip, "state", ""), "programmed") != 0;
 }
 
-/* True if `text` names this VIP: its whole "name:port" or "address:port", or its name or address
- * without the port, also in the short form "redis.marathon", and IPv6 in brackets or not. */
+/* True if `text` names this VIP: its whole "name:port" or "address:port", or its name or
+ * address without the port, also in the short form "redis.marathon", and IPv6 in brackets
+ * or not. */
 static bool names_vip(json_object *vip, const char *text)
 {
 	const char *name = get_text(vip, "name", NULL), *address = get_text(vip, "address", "");
@@ -265,7 +287,8 @@ static bool names_vip(json_object *vip, const char *text)
 
 /* --- the commands ---------------------------------------------------------- */
 
-/* Asks, shows with `show` or as JSON, and gives the exit status. `show` judges in both forms. */
+/* Asks, shows with `show` or as JSON, and gives the exit status. `show` judges in both
+ * forms. */
 static int ask_and_show(const struct options *o, const char *path, int (*show)(json_object *),
 	int (*judge)(json_object *))
 {
@@ -336,6 +359,49 @@ int run_vip(const struct options *o, int argc, char **argv)
 	return status;
 }
 
+static int judge_namespaces(json_object *list)
+{
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		const char *state = get_text(json_object_array_get_idx(list, i), "state", "");
+
+		if (strcmp(state, "failing") == 0 || strcmp(state, "bad file") == 0)
+			return 1;
+	}
+	return 0;
+}
+
+static int show_namespace_list(json_object *list)
+{
+	static const char *const headings[] = {"CONTAINER", "ADDRESS", "CHECKED", "STATE", "PATH"};
+	struct columns *c;
+
+	if (json_object_array_length(list) == 0) {
+		puts("No container has registered a network namespace.");
+		return 0;
+	}
+	c = columns_new(5, headings);
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		json_object *n = json_object_array_get_idx(list, i);
+		const char *problem = get_text(n, "problem", NULL);
+		const char *address = get_text(n, "address", get_text(n, "address6", "-"));
+		char age[32];
+
+		columns_add(c, "%s", get_text(n, "name", "?"));
+		columns_add(c, "%s", address);
+		columns_add(c, "%s", time_text(get_seconds(n, "last_visit"), age));
+		columns_add(c, "%s%s%s", get_text(n, "state", "?"), problem ? ": " : "",
+			problem ? problem : "");
+		columns_add(c, "%s", get_text(n, "path", "-"));
+	}
+	columns_print(c, stdout, 0);
+	return judge_namespaces(list);
+}
+
+int run_namespaces(const struct options *o, int argc, char **argv)
+{
+	return ask_and_show(o, "/v1/namespaces", show_namespace_list, judge_namespaces);
+}
+
 static int judge_diff(json_object *steps)
 {
 	return json_object_array_length(steps) > 0;
@@ -353,7 +419,8 @@ int run_diff(const struct options *o, int argc, char **argv)
 	return ask_and_show(o, "/v1/diff", show_diff, judge_diff);
 }
 
-/* Without a daemon, vipd itself does it: the one that stands beside vipctl, or the one in PATH. */
+/* Without a daemon, vipd itself does it: the one that stands beside vipctl, or the one in
+ * PATH. */
 static int flush_by_vipd(void)
 {
 	char path[4096];
@@ -384,7 +451,8 @@ int run_flush(const struct options *o, int argc, char **argv)
 	if (o->json)
 		print_json(answer);
 	else
-		puts("Everything of vipd's is gone from the kernel. vipd programs nothing until it "
+		puts("Everything of vipd's is gone from the kernel. vipd programs nothing "
+		     "until it "
 		     "is\n"
 		     "restarted or reloaded.");
 	json_object_put(answer);
