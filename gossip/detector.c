@@ -59,6 +59,8 @@
  * of it. */
 #define SEVERAL_WITHIN (2 * SEC)
 #define RECENT (100 * MSEC)
+/* Added between tries by TCP alone: there, a lost one takes 200 ms to be sent again. */
+#define DEGRADED_SPARE (65 * MSEC)
 /* Nonces of one test. */
 #define NONCES 64
 /* Shares of a sample in the loss estimates: of a link 1/32, of all links 1/256. */
@@ -139,6 +141,14 @@ static unsigned tries(const struct gossip *g, const struct link *l)
 	return n < g->config.n_tries_max ? n : g->config.n_tries_max;
 }
 
+static void loss_sample(struct gossip *g, struct link *l, bool lost)
+{
+	uint32_t target = lost ? UINT16_MAX : 0;
+
+	l->loss += ((int32_t)target - (int32_t)l->loss) >> LOSS_LINK;
+	g->loss += ((int32_t)target - (int32_t)g->loss) >> LOSS_ALL;
+}
+
 /* ---- Tests ---- */
 
 struct test *test_find(struct gossip *g, uint16_t m)
@@ -196,7 +206,7 @@ static struct test *test_start(struct gossip *g, uint16_t m)
 	memset(t, 0, sizeof(*t));
 	t->peer = m;
 	t->initiator = t->initiator2 = NONE;
-	t->max_tries = tries(g, l);
+	t->max_tries = l && l->degraded ? g->config.n_tries_max : tries(g, l);
 	t->nonce = g->next_nonce;
 	g->next_nonce += NONCES;
 	t->started = t->next = g->now;
@@ -407,8 +417,10 @@ static void test_heard(struct gossip *g, struct test *test)
 		membership_lost_neighbour(g);
 		return;
 	}
-	if (t.by_link && !l->degraded) {
+	if (t.by_link)
 		l->degraded = true;
+	if (t.by_link && !l->degraded_told) {
+		l->degraded_told = true;
 		event_push(g, &(struct gossip_event){
 				      .kind = GOSSIP_EVENT_DEGRADED, .id = g->members[t.peer].id});
 	}
@@ -457,6 +469,8 @@ static void test_step(struct gossip *g, struct test *t)
 	if (t->n_tries < t->max_tries) {
 		test_try(g, t);
 		t->next = g->now + g->config.try_interval + lateness(g);
+		if (l && l->degraded)
+			t->next += DEGRADED_SPARE;
 		if (t->n_tries == t->max_tries)
 			t->next = g->now + detector_timeout(g, l);
 		return;
@@ -501,8 +515,6 @@ void detector_pong(struct gossip *g, uint16_t m, uint32_t nonce, bool by_link)
 	struct link *l = link_of(g, m);
 	unsigned k;
 
-	if (l && !by_link)
-		l->degraded = false;
 	if (!t || nonce - t->nonce >= t->n_tries)
 		return;
 	k = (nonce - t->nonce) % TRIES_MAX;
@@ -511,6 +523,10 @@ void detector_pong(struct gossip *g, uint16_t m, uint32_t nonce, bool by_link)
 		l->at_rtt = (l->at_rtt + 1) % RTT_WINDOW;
 		l->n_rtt += l->n_rtt < RTT_WINDOW;
 	}
+	for (unsigned i = 0; l && !by_link && i < nonce - t->nonce && i < 4; i++)
+		loss_sample(g, l, true); /* those before it went unanswered */
+	if (l && !by_link)
+		l->degraded = l->degraded_told = false;
 	if (by_link && t->n_tries > 2)
 		t->by_link = true;
 	if (l)
@@ -572,14 +588,6 @@ static unsigned n_beaten(const struct gossip *g)
 	return n;
 }
 
-static void loss_sample(struct gossip *g, struct link *l, bool lost)
-{
-	uint32_t target = lost ? UINT16_MAX : 0;
-
-	l->loss += ((int32_t)target - (int32_t)l->loss) >> LOSS_LINK;
-	g->loss += ((int32_t)target - (int32_t)g->loss) >> LOSS_ALL;
-}
-
 static void beat_send(struct gossip *g, struct link *l, uint8_t flags)
 {
 	nsec_t held = g->now - l->received;
@@ -596,6 +604,8 @@ static void beat_send(struct gossip *g, struct link *l, uint8_t flags)
 	beat.digest = spread_digest(g) ^ spread_digest(g) >> 32;
 	if (l->listed)
 		beat.flags |= BEAT_YOU_ARE_LISTED;
+	if (l->degraded)
+		beat.flags |= BEAT_DEGRADED;
 	if (l->any_in && held / BEAT_HELD_UNIT <= UINT16_MAX) {
 		beat.flags |= BEAT_ECHO;
 		beat.echo = l->seq_in;
@@ -611,7 +621,7 @@ static void beat_send(struct gossip *g, struct link *l, uint8_t flags)
 		spread_ride(g, l, &p.w);
 	member_address(g, l->peer, &to);
 	packet_send(g, &p, &to);
-	if (l->degraded || l->beat_by_link) {
+	if ((l->degraded || l->by_link_until > g->now) && l->handle != 0) {
 		struct frame f;
 
 		frame_init(g, &f, WIRE_BEAT, 32);
@@ -656,6 +666,10 @@ void detector_beat(struct gossip *g, struct link *l, const struct wire_beat *bea
 	uint16_t gap = beat->seq - l->seq_in - 1;
 	struct test *t;
 
+	if (!by_link && (beat->flags & BEAT_ECHO))
+		l->degraded = l->degraded_told = false;
+	if (by_link && (beat->flags & BEAT_DEGRADED))
+		l->by_link_until = g->now + 2 * GOSSIP_NEIGHBOURS_MAX * g->config.beat_interval;
 	if (l->any_in && gap >= 0x8000)
 		return; /* again, or late */
 	if (l->any_in) {
@@ -667,9 +681,6 @@ void detector_beat(struct gossip *g, struct link *l, const struct wire_beat *bea
 	l->any_in = true;
 	l->seq_in = beat->seq;
 	l->received = g->now;
-	l->beat_by_link = by_link;
-	if (!by_link)
-		l->degraded = false;
 	echo_sample(g, l, beat);
 	l->expected = g->now + beat->next_ms * MSEC;
 	detector_at(g, l->expected + slack(g, l));
@@ -767,6 +778,7 @@ void detector_late(struct gossip *g, nsec_t late)
 		g->lateness = late;
 	if (late < PAUSE)
 		return;
+	verdict_paused(g, late);
 	for (unsigned i = 0; i < g->n_links; i++) {
 		struct link *l = &g->links[i];
 

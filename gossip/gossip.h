@@ -31,8 +31,8 @@
 #include <stdint.h>
 
 typedef uint64_t nsec_t;
-#define NSEC_PER_MSEC UINT64_C(1000000)
-#define NSEC_PER_SEC UINT64_C(1000000000)
+#define NSEC_PER_MSEC ((nsec_t)1000000)
+#define NSEC_PER_SEC ((nsec_t)1000000000)
 #define NSEC_NEVER UINT64_MAX
 
 /* Bounds. Together they bound an object's memory: GOSSIP_MEMBERS_MAX members of about 70

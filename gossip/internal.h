@@ -106,10 +106,10 @@ struct link {
 	bool outgoing;
 	bool listed;   /* peer is in our record */
 	bool stalled;  /* peer was severed as stalled; the link is kept for its return */
-	bool degraded; /* pings by UDP go unanswered, those on the link do not */
+	bool degraded; /* datagrams have not been seen to pass both ways, or do not any more */
+	bool degraded_told;
 	bool eager;
 	bool sync_wanted;
-	bool beat_by_link; /* the peer's beats came by the link: so must ours */
 	uint8_t purpose;
 	uint16_t peer;
 	uint32_t number;
@@ -123,6 +123,7 @@ struct link {
 	uint16_t seq, seq_in;
 	bool any_in, echoed;
 	nsec_t sent, received, heard, expected;
+	nsec_t by_link_until; /* the peer does not get our datagrams: beats go by the link as well */
 	uint16_t loss; /* 65536ths, of what comes in and of what goes out */
 	uint8_t n_rtt, at_rtt, n_late, at_late;
 	uint32_t rtt_us[RTT_WINDOW];
@@ -415,6 +416,7 @@ void verdict_tick(struct gossip *g);
 nsec_t verdict_deadline(const struct gossip *g);
 void verdict_witness(struct gossip *g, uint32_t probe, enum gossip_probe result);
 bool tombstone_covers(const struct gossip *g, uint64_t id, uint64_t incarnation, uint64_t version);
+void verdict_paused(struct gossip *g, nsec_t late); /* our loop stood still */
 void verdict_done(struct gossip *g);
 
 /* ---- membership.c ---- */

@@ -414,6 +414,7 @@ static void reply_send(struct gossip *g, struct link *l, bool accepted)
 static void active(struct gossip *g, struct link *l)
 {
 	l->state = LINK_ACTIVE;
+	l->degraded = true; /* until datagrams have passed both ways */
 	l->since = g->now;
 	passive_remove(g, g->members[l->peer].id);
 	spread_link_up(g, l, l->digest);

@@ -39,8 +39,10 @@
 /* Missing so long, a member no longer counts as part of what was there. Longer than partitions
  * that operators notice; shorter than a day's shrinking. */
 #define SETTLED_AFTER (600 * SEC)
-/* No verdict so long after doubt: two syncs. */
+/* No verdict so long after doubt, or after a pause of our own that others may have noticed: two
+ * syncs. */
 #define AFTER_DOUBT (2 * SEC)
+#define LONG_PAUSE (500 * MSEC)
 /* Untested absentees are looked at after so long, then again at growing intervals. Longer than the
  * neighbours' own tests take. */
 #define LOOK_AFTER (300 * MSEC)
@@ -154,6 +156,12 @@ static void self_set(struct gossip *g, enum gossip_self state)
 	event_push(g, &(struct gossip_event){.kind = GOSSIP_EVENT_SELF, .self = state});
 }
 
+void verdict_paused(struct gossip *g, nsec_t late)
+{
+	if (late >= LONG_PAUSE)
+		g->verdict_not_before = g->now + AFTER_DOUBT;
+}
+
 /* Whether having no link at all is our own fault. `n_there` others were up. */
 static bool alone_in_doubt(struct gossip *g, size_t n_there)
 {
@@ -210,7 +218,7 @@ static void look(struct gossip *g, struct absent *a)
 static bool judge(struct gossip *g, struct absent *a)
 {
 	struct member *member = &g->members[a->member];
-	unsigned needed = g->n_reachable > VOTES_NEEDED ? VOTES_NEEDED : 1;
+	unsigned needed = g->n_reachable >= VOTES_NEEDED ? VOTES_NEEDED : 1;
 
 	if (member->parent != NONE) {
 		member->flags &= ~MEMBER_ABSENT;
