@@ -898,10 +898,14 @@ int gossip_preload_from(struct gossip *g, const struct gossip *other)
 	digest_toggle(g, &g->members[self]);
 	g->members[self].incarnation = g->config.incarnation;
 	digest_toggle(g, &g->members[self]);
-	for (size_t m = 0; m < n; m++)
+	for (size_t m = 0; m < n; m++) {
 		g->members[m].parent = NONE;
+		g->members[m].flags &= MEMBER_FREE;
+		g->members[m].status = GOSSIP_STATUS_UNKNOWN;
+	}
 	g->self = self;
 	g->members[self].parent = self;
+	g->members[self].status = GOSSIP_STATUS_UP;
 	g->n_reachable = 1;
 	g->scratch[0] = self;
 	reach_spread(g, g->scratch, 1);

@@ -206,7 +206,7 @@ static struct test *test_start(struct gossip *g, uint16_t m)
 	memset(t, 0, sizeof(*t));
 	t->peer = m;
 	t->initiator = t->initiator2 = NONE;
-	t->max_tries = l && l->degraded ? g->config.n_tries_max : tries(g, l);
+	t->max_tries = l && l->degraded_told ? g->config.n_tries_max : tries(g, l);
 	t->nonce = g->next_nonce;
 	g->next_nonce += NONCES;
 	t->started = t->next = g->now;
@@ -469,7 +469,7 @@ static void test_step(struct gossip *g, struct test *t)
 	if (t->n_tries < t->max_tries) {
 		test_try(g, t);
 		t->next = g->now + g->config.try_interval + lateness(g);
-		if (l && l->degraded)
+		if (l && l->degraded_told)
 			t->next += DEGRADED_SPARE;
 		if (t->n_tries == t->max_tries)
 			t->next = g->now + detector_timeout(g, l);
@@ -664,6 +664,7 @@ static void echo_sample(struct gossip *g, struct link *l, const struct wire_beat
 void detector_beat(struct gossip *g, struct link *l, const struct wire_beat *beat, bool by_link)
 {
 	uint16_t gap = beat->seq - l->seq_in - 1;
+	bool first = !l->any_in;
 	struct test *t;
 
 	if (!by_link && (beat->flags & BEAT_ECHO))
@@ -693,8 +694,8 @@ void detector_beat(struct gossip *g, struct link *l, const struct wire_beat *bea
 		link_list(g, l);
 	if (beat->flags & BEAT_YOU_ARE_LISTED)
 		l->unlisted = NSEC_NEVER;
-	if (beat->flags & BEAT_WANT_LINK && l->listed)
-		beat_send(g, l, 0);
+	if (first || (beat->flags & BEAT_WANT_LINK && l->listed))
+		beat_send(g, l, 0); /* so that both learn at once that datagrams pass */
 	spread_beat(g, l, beat->digest);
 }
 

@@ -123,8 +123,9 @@ struct link {
 	uint16_t seq, seq_in;
 	bool any_in, echoed;
 	nsec_t sent, received, heard, expected;
-	nsec_t by_link_until; /* the peer does not get our datagrams: beats go by the link as well */
-	uint16_t loss; /* 65536ths, of what comes in and of what goes out */
+	nsec_t by_link_until; /* the peer does not get our datagrams: beats go by the link as well
+			       */
+	uint16_t loss;        /* 65536ths, of what comes in and of what goes out */
 	uint8_t n_rtt, at_rtt, n_late, at_late;
 	uint32_t rtt_us[RTT_WINDOW];
 	uint16_t late_ms[RTT_WINDOW];

@@ -145,8 +145,8 @@ int wire_message_next(struct reader *r, uint8_t *ret_type, struct reader *ret_bo
 enum {
 	BEAT_YOU_ARE_LISTED = 1, /* my record lists you */
 	BEAT_ECHO = 2,           /* echo and held are valid */
-	BEAT_DEGRADED = 8,       /* I do not get your datagrams, or do not know yet: use the link too */
-	BEAT_WANT_LINK = 4,      /* your record does not list me, and I think it should */
+	BEAT_DEGRADED = 8,  /* I do not get your datagrams, or do not know yet: use the link too */
+	BEAT_WANT_LINK = 4, /* your record does not list me, and I think it should */
 };
 
 struct wire_beat {

@@ -110,11 +110,11 @@ struct sim {
 	unsigned n_watches;
 	struct sim_counts counts;
 	/* For invariants, in clusters of up to PAIRS_MAX: by reporter and subject. */
-	uint8_t *told;        /* status reported last, plus one */
-	uint64_t (*seen)[2];  /* incarnation and version seen last */
+	uint8_t *told;       /* status reported last, plus one */
+	uint64_t (*seen)[2]; /* incarnation and version seen last */
 	uint32_t n_casts;
-	uint8_t *cast_seen;   /* by multicast and node, the first CASTS_MAX */
-	char error[256]; /* the first invariant broken */
+	uint8_t *cast_seen; /* by multicast and node, the first CASTS_MAX */
+	char error[256];    /* the first invariant broken */
 	char quiet_error[256];
 };
 
@@ -503,10 +503,10 @@ static bool could_be_heard(const struct sim *s, unsigned of, unsigned i)
 	double loss = h->loss_in + h->loss_out + me->loss_in + me->loss_out + 2 * s->options.loss;
 
 	return h->alive && s->now - h->touched > HOST_ABSENT_BOUND &&
-		s->now - me->touched > HOST_ABSENT_BOUND &&
-		s->now - s->touched > HOST_ABSENT_BOUND && !blocked(s, of, i) &&
-		!blocked(s, i, of) && h->paused_until < s->now && loss < LOSS_BOUND &&
-		central(s, of) && central(s, i);
+	       s->now - me->touched > HOST_ABSENT_BOUND &&
+	       s->now - s->touched > HOST_ABSENT_BOUND && !blocked(s, of, i) &&
+	       !blocked(s, i, of) && h->paused_until < s->now && loss < LOSS_BOUND &&
+	       central(s, of) && central(s, i);
 }
 
 static void broken(struct sim *s, const char *what, unsigned a, unsigned b)
@@ -712,7 +712,8 @@ static void swim_start(struct sim *s, unsigned i)
 	struct event *arg = malloc(sizeof(*arg));
 
 	*arg = (struct event){.to = i, .bytes = s};
-	s->hosts[i].swim = swim_new(i, s->options.n, rnd(s), local_time(s, &s->hosts[i]),
+	s->hosts[i].swim = swim_new(i, s->options.n, (s->hosts[i].boot - 1) * 1000 + 1, rnd(s),
+		local_time(s, &s->hosts[i]),
 		&(struct swim_out){.arg = arg,
 			.send = swim_send,
 			.stream = swim_stream,

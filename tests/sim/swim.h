@@ -17,8 +17,8 @@ struct swim_out {
 	void (*report)(void *arg, unsigned of, bool up);
 };
 
-struct swim *swim_new(
-	unsigned self, unsigned n, uint64_t seed, nsec_t now, const struct swim_out *out);
+struct swim *swim_new(unsigned self, unsigned n, uint32_t incarnation, uint64_t seed, nsec_t now,
+	const struct swim_out *out);
 struct swim *swim_free(struct swim *s);
 void swim_receive(struct swim *s, nsec_t now, const void *bytes, size_t n);
 void swim_tick(struct swim *s, nsec_t now);
