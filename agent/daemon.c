@@ -561,7 +561,7 @@ static void open_namespaces(struct daemon *d)
 	};
 	int r = 0;
 
-	if (*d->config->cni_dir)
+	if (*d->config->cni_dir && !d->config->observe)
 		r = namespaces_new(d->loop, &options, &d->namespaces);
 	if (r < 0)
 		log_error("namespaces: %s: %s", d->config->cni_dir, strerror(-r));
