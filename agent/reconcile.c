@@ -161,6 +161,7 @@ static void replan(struct reconcile *r)
 {
 	size_t n_conflicts = r->stats.n_conflicts;
 
+	plan_done(&r->plan);
 	if (plan_make(&r->plan, r->have, r->want->state, &r->options) < 0)
 		abort(); /* out of memory, as everywhere in agent/ */
 	skip_aside(r);
@@ -412,8 +413,10 @@ static int apply_now(struct reconcile *r, const struct kernel_state *want)
 {
 	struct step_error error;
 	size_t n_errors = 0;
-	int n = plan_make(&r->plan, r->have, want, &r->options);
+	int n;
 
+	plan_done(&r->plan);
+	n = plan_make(&r->plan, r->have, want, &r->options);
 	if (n >= 0)
 		n = kernel_apply(r->kernel, r->plan.steps, r->plan.n_steps, &error, 1, &n_errors);
 	if (n >= 0 && n_errors > 0)
