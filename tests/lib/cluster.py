@@ -60,7 +60,7 @@ POLL_INTERVAL = "200ms"
 # Long enough to be seen, short enough to be waited for.
 DRAIN_TIMEOUT = "1s"
 # What to wait for anything that normally takes well under a second: generous, for slow machines.
-PATIENCE = 20.0
+PATIENCE = 30.0
 
 
 class Failure(AssertionError):

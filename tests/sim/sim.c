@@ -874,13 +874,14 @@ static void on_conn(struct sim *s, struct event *e)
 /* A segment that could not get through: its sender's kernel tries again. */
 static bool stream_retry(struct sim *s, struct event *e)
 {
-	struct conn *c = &s->conns[e->a];
 	unsigned end = e->from & 1;
 	struct host *sender;
+	struct conn *c;
 	nsec_t at;
 
 	if (e->kind != EV_STREAM)
 		return false;
+	c = &s->conns[e->a];
 	sender = &s->hosts[c->host[!end]];
 	if (e->from >> 1 != (c->taken[end] & UINT32_MAX >> 1) && s->hosts[e->to].alive) {
 		e->at = s->now + MSEC; /* one before it is being sent again */
