@@ -15,6 +15,7 @@
 #include "agent/log.h"
 #include "agent/sysctl.h"
 #include "agent/views.h"
+#include "agent/wanted.h"
 
 /* How often the connections of draining destinations are counted. */
 #define DRAIN_TICK NSEC_PER_SEC
@@ -36,59 +37,30 @@ static size_t count_backends(const struct vip_table *t)
 
 /* --- logging a change ------------------------------------------------------ */
 
-struct change_log {
-	size_t n_added, n_removed, n_changed;
-};
-
-static void log_vip(struct change_log *log, const struct vip *vip, const char *what)
+static void log_vip(const struct vip *vip, const char *what)
 {
 	char key[SERVICE_KEY_STRLEN];
 
-	if (log->n_added + log->n_removed + log->n_changed > CHANGES_LOGGED)
-		return;
 	log_info("table: %s %s%s%s%s: %zu backends", what, service_key_format(&vip->key, key),
 		vip->name ? " (" : "", str_or(vip->name, ""), vip->name ? ")" : "",
 		vip->n_backends);
 }
 
-static bool same_backends(const struct vip *a, const struct vip *b)
+static void log_table_change(
+	const struct vip_table *old, const struct vip_table *new, const struct vip_table_diff *diff)
 {
-	if (a->n_backends != b->n_backends)
-		return false;
-	for (size_t i = 0; i < a->n_backends; i++)
-		if (ip_addr_cmp(&a->backends[i].address, &b->backends[i].address) ||
-			a->backends[i].port != b->backends[i].port ||
-			a->backends[i].weight != b->backends[i].weight)
-			return false;
-	return true;
-}
+	size_t n_lines = CHANGES_LOGGED;
 
-/* Both tables are sorted by key: one merge tells what came, went and changed. */
-static void log_table_change(const struct vip_table *old, const struct vip_table *new)
-{
-	struct change_log log = {0};
-	size_t i = 0, k = 0, n_old = old ? old->n_vips : 0;
-
-	while (i < n_old || k < new->n_vips) {
-		int c = i == n_old         ? 1
-			: k == new->n_vips ? -1
-					   : service_key_cmp(&old->vips[i].key, &new->vips[k].key);
-
-		if (c < 0) {
-			log.n_removed++;
-			log_vip(&log, &old->vips[i++], "removed");
-		} else if (c > 0) {
-			log.n_added++;
-			log_vip(&log, &new->vips[k++], "added");
-		} else if (!same_backends(&old->vips[i++], &new->vips[k])) {
-			log.n_changed++;
-			log_vip(&log, &new->vips[k++], "changed");
-		} else {
-			k++;
+	for (size_t i = 0; i < diff->n_added + diff->n_changed && n_lines > 0; i++, n_lines--)
+		log_vip(vip_table_find(new, &diff->keys[i]),
+			old && vip_table_find(old, &diff->keys[i]) ? "changed" : "added");
+	for (size_t i = 0; diff->n_removed > 0 && i < old->n_vips && n_lines > 0; i++)
+		if (!vip_table_find(new, &old->vips[i].key)) {
+			log_vip(&old->vips[i], "removed");
+			n_lines--;
 		}
-	}
 	log_notice("table: %zu VIPs, %zu backends (%zu VIPs added, %zu removed, %zu changed)",
-		new->n_vips, count_backends(new), log.n_added, log.n_removed, log.n_changed);
+		new->n_vips, count_backends(new), diff->n_added, diff->n_removed, diff->n_changed);
 }
 
 /* --- from a document to the kernel ----------------------------------------- */
@@ -175,9 +147,10 @@ static void drains_changed(struct daemon *d)
 	arm_at(d->drain_tick, drains_count(d->drains) ? now_ns() + DRAIN_TICK : UINT64_MAX);
 }
 
-/* Table, node or drains changed: the kernel is to follow. */
-static void update_desired(struct daemon *d, nsec_t since)
+/* Table, node or drains changed: the kernel is to follow. `diff` is what of the table. */
+static void update_desired_from(struct daemon *d, const struct vip_table_diff *diff, nsec_t since)
 {
+	struct desired *before = d->desired;
 	size_t n_refused = d->desired ? d->desired->n_refused : 0;
 	struct desired_input in = {
 		.table = d->table,
@@ -193,12 +166,20 @@ static void update_desired(struct daemon *d, nsec_t since)
 	};
 	AUTO_FREE struct ip_addr *masters = master_addresses(d->config, &in.n_masters);
 
+	d->desired_stale |= !d->table || d->paused || !d->surrounded;
 	if (!d->table || d->paused || !d->surrounded)
 		return;
 	in.masters = masters;
 	in.healths = liveness_healths(cluster_liveness(d->cluster), &in.n_healths);
-	desired_free(d->desired);
+	if (!d->desired_stale && reconcile_in_step(d->reconcile)) {
+		in.previous = before;
+		in.changed = diff->keys;
+		in.n_changed = diff->n_added + diff->n_changed;
+		in.have = reconcile_wanted(d->reconcile)->state;
+	}
 	d->desired = desired_new(&in);
+	d->desired_stale = false;
+	desired_free(before);
 	arm_at(d->ramp_tick, ramps_deadline(d->ramps, in.now, in.slow_start));
 	log_refused(d->desired, n_refused);
 	if (d->desired->drains_changed)
@@ -206,6 +187,14 @@ static void update_desired(struct daemon *d, nsec_t since)
 	reconcile_want(d->reconcile, STEAL(d->desired->want), since);
 	if (d->namespaces)
 		namespaces_want(d->namespaces, reconcile_wanted(d->reconcile));
+}
+
+/* The table is as it was. */
+static void update_desired(struct daemon *d, nsec_t since)
+{
+	const struct vip_table_diff none = {0};
+
+	update_desired_from(d, &none, since);
 }
 
 static int on_drain_tick(sd_event_source *s, uint64_t usec, void *userdata)
@@ -249,6 +238,28 @@ static void recovered(struct daemon *d)
 	d->failing = false;
 }
 
+static void take_table(struct daemon *d, struct vip_table *fresh, bool node_changed, nsec_t since)
+{
+	struct vip_table *old = d->table;
+	struct vip_table_diff diff;
+	bool same;
+
+	vip_table_diff(old, fresh, &diff);
+	same = diff.same_agents && diff.n_added + diff.n_removed + diff.n_changed == 0;
+	if (!same) {
+		log_table_change(old, fresh, &diff);
+		d->table_since = now_ns();
+		d->n_table_changes++;
+	}
+	d->table = fresh;
+	cluster_set_table(d->cluster, fresh);
+	if (!same || node_changed ||
+		(d->desired && d->desired->n_refused)) /* refusals name its VIPs */
+		update_desired_from(d, &diff, since);
+	vip_table_diff_done(&diff);
+	vip_table_free(old);
+}
+
 static void on_document(void *userdata, struct mesos_state *state)
 {
 	struct daemon *d = userdata;
@@ -260,7 +271,7 @@ static void on_document(void *userdata, struct mesos_state *state)
 		.userdata = d->resolver,
 	};
 	struct vip_table *fresh = vip_table_build(state, &options);
-	bool node_changed = update_node(d) > 0, same;
+	bool node_changed = update_node(d) > 0;
 	nsec_t since = feed_stats(d->feed)->last_begun;
 
 	mesos_state_free(state);
@@ -270,18 +281,7 @@ static void on_document(void *userdata, struct mesos_state *state)
 		return;
 	}
 	d->held = vip_table_free(d->held);
-	same = d->table && vip_table_equal(d->table, fresh);
-	if (!same) {
-		log_table_change(d->table, fresh);
-		d->table_since = now_ns();
-		d->n_table_changes++;
-	}
-	vip_table_free(d->table);
-	d->table = fresh;
-	cluster_set_table(d->cluster, d->table);
-	if (!same || node_changed ||
-		(d->desired && d->desired->n_refused)) /* refusals name its VIPs */
-		update_desired(d, since);
+	take_table(d, fresh, node_changed, since);
 }
 
 static void on_failure(void *userdata, const char *reason)

@@ -36,6 +36,7 @@ struct daemon {
 	struct drains *drains;
 	struct ramps *ramps;
 	struct desired *desired;
+	bool desired_stale; /* a change of the table was not taken into it */
 	struct auditor *auditor;
 	struct reconcile *reconcile;
 	struct firewall *firewall;     /* NULL: the operator wants no rules */

@@ -16,7 +16,10 @@ const char *refusal_text(enum refusal r)
 struct builder {
 	const struct desired_input *in;
 	struct desired *out;
-	struct drain_key *gone; /* on dead nodes: not to be drained */
+	struct service_key *anew; /* sorted: VIPs not to be shared; NULL: none is */
+	size_t n_anew;
+	size_t at_service, at_anew; /* how far the walk over the table has come in `have`, `anew` */
+	struct drain_key *gone;     /* on dead nodes: not to be drained */
 	size_t n_gone, gone_allocated;
 };
 
@@ -122,6 +125,13 @@ static bool any_up(const struct desired_input *in, const struct vip *vip)
 	return false;
 }
 
+/* Its service depends on more than can be compared cheaply. */
+static void mark_special(struct desired *d, const struct vip *vip)
+{
+	d->special = xrealloc(d->special, d->n_special + 1, sizeof(*d->special));
+	d->special[d->n_special++] = vip->key;
+}
+
 static void mark_gone(struct builder *b, const struct vip *vip, const struct destination *d)
 {
 	if (b->n_gone == b->gone_allocated) {
@@ -166,10 +176,11 @@ static void add_vip(struct builder *b, const struct vip *vip)
 {
 	struct service *svc = kernel_state_service(b->out->want, &vip->key);
 	const char *framework_id = owner(vip);
-	bool by_health = any_up(b->in, vip);
+	bool by_health = any_up(b->in, vip), all_down = !by_health && vip->n_backends > 0;
+	size_t n_refused = b->out->n_refused;
 
 	must(svc ? 0 : -1);
-	b->out->n_all_down += !by_health && vip->n_backends > 0;
+	b->out->n_all_down += all_down;
 	for (size_t i = 0; i < vip->n_backends; i++) {
 		const struct vip_backend *backend = &vip->backends[i];
 
@@ -179,6 +190,100 @@ static void add_vip(struct builder *b, const struct vip *vip)
 			add_backend(b, vip, svc, backend,
 				by_health ? health_of(b->in, &backend->agent) : HEALTH_UP);
 	}
+	if (all_down || b->out->n_refused > n_refused)
+		mark_special(b->out, vip);
+}
+
+/* --- what has not changed --------------------------------------------------- */
+
+static void note(struct desired *d, const void *bytes, size_t n)
+{
+	d->circumstances = xrealloc(d->circumstances, d->n_circumstances + n, 1);
+	if (n)
+		memcpy(d->circumstances + d->n_circumstances, bytes, n);
+	d->n_circumstances += n;
+}
+
+static void note_list(struct desired *d, const void *list, size_t n, size_t size)
+{
+	note(d, &n, sizeof(n));
+	note(d, list, n * size);
+}
+
+static void note_circumstances(struct desired *d, const struct desired_input *in)
+{
+	_Static_assert(sizeof(struct prefix) == sizeof(struct ip_addr) + 1, "has no padding");
+	note(d, &in->node->address, sizeof(in->node->address));
+	note(d, &in->node->address6, sizeof(in->node->address6));
+	note_list(d, in->node->own, in->node->n_own, sizeof(*in->node->own));
+	note_list(d, in->node->subnets, in->node->n_subnets, sizeof(*in->node->subnets));
+	note_list(d, in->masters, in->n_masters, sizeof(*in->masters));
+	note_list(d, in->table->agents, in->table->n_agents, sizeof(*in->table->agents));
+	note_list(d, in->allowed, in->n_allowed, sizeof(*in->allowed));
+	for (size_t i = 0; i < in->n_healths; i++) {
+		const struct node_health *h = &in->healths[i];
+
+		if (h->health == HEALTH_UP)
+			continue; /* as who is not listed */
+		note(d, &h->agent, sizeof(h->agent));
+		note(d, &h->health, sizeof(h->health));
+	}
+	note(d, &in->slow_start, sizeof(in->slow_start));
+}
+
+static bool same_circumstances(const struct desired *a, const struct desired *b)
+{
+	return a && a->n_circumstances == b->n_circumstances &&
+	       memcmp(a->circumstances, b->circumstances, a->n_circumstances) == 0;
+}
+
+static int cmp_key(const void *a, const void *b)
+{
+	return service_key_cmp(a, b);
+}
+
+/* VIPs that changed, and those that drain, ramp or were special, whether they changed or not. */
+static void collect_anew(struct builder *b)
+{
+	const struct desired_input *in = b->in;
+	size_t n_drains = drains_count(in->drains), n_ramps = ramps_count(in->ramps);
+	struct service_key *k;
+
+	b->anew = k = xcalloc(
+		in->n_changed + n_drains + n_ramps + in->previous->n_special, sizeof(*b->anew));
+	for (size_t i = 0; i < in->n_changed; i++)
+		*k++ = in->changed[i];
+	for (size_t i = 0; i < n_drains; i++)
+		*k++ = drains_get(in->drains, i)->key.service;
+	for (size_t i = 0; i < n_ramps; i++)
+		*k++ = *ramps_get(in->ramps, i);
+	for (size_t i = 0; i < in->previous->n_special; i++)
+		*k++ = in->previous->special[i];
+	b->n_anew = (size_t)(k - b->anew);
+	qsort(b->anew, b->n_anew, sizeof(*b->anew), cmp_key);
+}
+
+/* True if list[*at ...) begins with the key, once what is below it was skipped. */
+static bool walk_to(
+	const struct service_key *list, size_t n, size_t *at, const struct service_key *key)
+{
+	while (*at < n && !service_key_equal(&list[*at], key) &&
+		service_key_cmp(&list[*at], key) < 0)
+		++*at;
+	return *at < n && service_key_equal(&list[*at], key);
+}
+
+/* The service of a VIP that is as it was, to be shared; else NULL. Called in order. */
+static struct service *service_to_share(struct builder *b, const struct vip *vip)
+{
+	const struct kernel_state *have = b->in->have;
+
+	if (!b->anew || walk_to(b->anew, b->n_anew, &b->at_anew, &vip->key))
+		return NULL;
+	/* The ports of a wanted state are its services' keys, side by side in memory. */
+	if (!walk_to(have->ports, have->n_ports, &b->at_service, &vip->key))
+		return NULL; /* refused */
+	return have->services[b->at_service];
 }
 
 static int cmp_gone(const void *a, const void *b)
@@ -204,24 +309,37 @@ static void add_transitions(struct builder *b)
 	ramps_apply(in->ramps, b->out->want, in->have, in->now, in->slow_start);
 }
 
+static void take_vip(struct builder *b, const struct vip *vip)
+{
+	struct service *same = service_to_share(b, vip);
+	enum refusal why;
+
+	if (same) {
+		must(kernel_state_share_service(b->out->want, same));
+		return;
+	}
+	why = admit(b->in, vip);
+	if (why == _REFUSAL_N)
+		add_vip(b, vip);
+	else
+		refuse(b, vip, why, NULL);
+}
+
 struct desired *desired_new(const struct desired_input *in)
 {
 	struct builder b = {.in = in, .out = xcalloc(1, sizeof(struct desired))};
 
 	b.out->want = kernel_state_new();
 	must(b.out->want ? 0 : -1);
-	for (size_t i = 0; i < in->table->n_vips; i++) {
-		const struct vip *vip = &in->table->vips[i];
-		enum refusal why = admit(in, vip);
-
-		if (why == _REFUSAL_N)
-			add_vip(&b, vip);
-		else
-			refuse(&b, vip, why, NULL);
-	}
+	note_circumstances(b.out, in);
+	if (same_circumstances(in->previous, b.out))
+		collect_anew(&b);
+	for (size_t i = 0; i < in->table->n_vips; i++)
+		take_vip(&b, &in->table->vips[i]);
 	add_transitions(&b);
 	must(kernel_state_complete(b.out->want, &in->node->address, &in->node->address6));
 	free(b.gone);
+	free(b.anew);
 	return b.out;
 }
 
@@ -231,6 +349,8 @@ struct desired *desired_free(struct desired *d)
 		return NULL;
 	kernel_state_free(d->want);
 	free(d->refused);
+	free(d->special);
+	free(d->circumstances);
 	free(d);
 	return NULL;
 }

@@ -32,6 +32,12 @@ struct desired {
 	struct refused *refused;
 	size_t n_all_down;   /* VIPs whose backends are all on down nodes, and stay */
 	bool drains_changed; /* a drain was begun or forgotten */
+	/* For the next one: VIPs that are not to be shared with it, sorted, and all that decides
+	 * about a VIP beside the VIP itself, as bytes. */
+	size_t n_special;
+	struct service_key *special;
+	size_t n_circumstances;
+	uint8_t *circumstances;
 };
 
 struct desired_input {
@@ -48,6 +54,12 @@ struct desired_input {
 	struct drains *drains; /* brought up to date */
 	struct ramps *ramps;   /* brought up to date */
 	nsec_t now, drain_timeout, slow_start;
+	/* NULL: none. Else `have` is the state that it wanted, and `changed` (sorted) are the keys
+	 * of the VIPs of the table that were not, or not so, in the table it was made from. Then
+	 * the services of all others are shared with `have`. The result is the same. */
+	const struct desired *previous;
+	const struct service_key *changed;
+	size_t n_changed;
 };
 
 /*

@@ -210,8 +210,12 @@ static bool forget_unseen(struct drains *d)
 static bool extend_service(struct drains *d, struct kernel_state *want,
 	const struct drains_input *in, const struct service *svc)
 {
-	const struct service *wanted = kernel_state_find(want, &svc->key);
+	const struct service *wanted;
 	bool changed = false;
+
+	if (svc->key.protocol != IPPROTO_TCP || !kernel_state_owns(in->have, svc))
+		return false;
+	wanted = kernel_state_find(want, &svc->key);
 
 	for (size_t k = 0; k < svc->n_destinations; k++) {
 		const struct destination *dest = &svc->destinations[k];
@@ -227,11 +231,16 @@ static bool extend_service(struct drains *d, struct kernel_state *want,
 bool drains_extend(struct drains *d, struct kernel_state *want, const struct drains_input *in)
 {
 	bool changed = false;
+	size_t w = 0;
 
 	for (size_t i = 0; in->timeout > 0 && i < in->have->n_services; i++) {
 		const struct service *svc = in->have->services[i];
 
-		if (svc->key.protocol == IPPROTO_TCP && kernel_state_owns(in->have, svc))
+		while (w < want->n_services && want->services[w] != svc &&
+			service_key_cmp(&want->services[w]->key, &svc->key) < 0)
+			w++;
+		/* What both states share is wanted with all its destinations. */
+		if (w == want->n_services || want->services[w] != svc)
 			changed |= extend_service(d, want, in, svc);
 	}
 	return forget_unseen(d) || changed;

@@ -36,7 +36,7 @@ struct drains *drains_new(void);
 struct drains *drains_free(struct drains *d); /* takes NULL; returns NULL */
 
 struct drains_input {
-	const struct kernel_state *have;
+	const struct kernel_state *have; /* services that `want` shares with it do not drain */
 	nsec_t now;
 	nsec_t timeout;               /* the time a new drain gets; 0: nothing drains */
 	const struct drain_key *gone; /* sorted; to be removed without draining: on dead nodes */

@@ -30,6 +30,11 @@ size_t ramps_count(const struct ramps *r)
 	return r->n;
 }
 
+const struct service_key *ramps_get(const struct ramps *r, size_t i)
+{
+	return &r->list[i].key.service;
+}
+
 static struct ramp *find(struct ramps *r, const struct drain_key *key)
 {
 	for (size_t i = 0; i < r->n; i++)
@@ -108,13 +113,17 @@ static void apply_service(
 void ramps_apply(struct ramps *r, struct kernel_state *want, const struct kernel_state *have,
 	nsec_t now, nsec_t time)
 {
-	size_t kept = 0;
+	size_t kept = 0, h = 0;
 
 	for (size_t i = 0; time > 0 && i < want->n_services; i++) {
-		const struct service *old = kernel_state_find(have, &want->services[i]->key);
+		struct service *svc = want->services[i], *old;
 
-		if (old)
-			apply_service(r, want->services[i], old, now, time);
+		while (h < have->n_services && have->services[h] != svc &&
+			service_key_cmp(&have->services[h]->key, &svc->key) < 0)
+			h++;
+		old = h < have->n_services ? have->services[h] : NULL;
+		if (old && old != svc && service_key_cmp(&old->key, &svc->key) == 0)
+			apply_service(r, svc, old, now, time);
 	}
 	for (size_t i = 0; i < r->n; i++)
 		if (r->list[i].seen) {

@@ -18,10 +18,12 @@ struct ramps *ramps_new(void);
 struct ramps *ramps_free(struct ramps *r); /* takes NULL; returns NULL */
 
 /* Sets the weights in `want` of services with a new destination: one of weight > 0 that a service
- * of `have` lacks, which has another of weight > 0. `time` is the slow start; 0: off, all ramps
- * end. */
+ * of `have` lacks, which has another of weight > 0. Services that both states share stay as they
+ * are. `time` is the slow start; 0: off, all ramps end. */
 void ramps_apply(struct ramps *r, struct kernel_state *want, const struct kernel_state *have,
 	nsec_t now, nsec_t time);
 /* When the next weight is due; UINT64_MAX: nothing ramps. */
 nsec_t ramps_deadline(const struct ramps *r, nsec_t now, nsec_t time);
 size_t ramps_count(const struct ramps *r);
+/* The service of the i-th ramp; order unspecified. */
+const struct service_key *ramps_get(const struct ramps *r, size_t i);

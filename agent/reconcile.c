@@ -5,6 +5,10 @@
  * long that took and sizes the next portion by it, so that the loop is never held much longer
  * than PORTION_TARGET.
  *
+ * While the kernel is in step, a change is planned from the state wanted before, which shares most
+ * services with the new one, so that only the others are looked at. In all other cases the
+ * plan is from what the kernel is known to hold.
+ *
  * A step that fails ends its plan: the rest was made for a kernel in which it succeeded. The
  * kernel is read anew and a second plan is made from what is really there. An address
  * whose steps fail again is set aside until the next audit, and the others go on without it.
@@ -60,6 +64,7 @@ struct reconcile {
 	size_t n_aside, aside_allocated;
 	struct ip_addr *aside; /* addresses whose steps failed twice */
 	bool auditing;         /* this plan repairs what others changed */
+	bool in_step;          /* nothing is left of `want` */
 	bool failing;          /* a plan ended with errors, and that was logged */
 	nsec_t since;          /* when the cause of the wanted state came in */
 	sd_event_source *defer;
@@ -73,6 +78,11 @@ const struct reconcile_stats *reconcile_stats(const struct reconcile *r)
 const struct kernel_state *reconcile_have(const struct reconcile *r)
 {
 	return r->have;
+}
+
+bool reconcile_in_step(const struct reconcile *r)
+{
+	return r->in_step;
 }
 
 struct wanted *reconcile_wanted(const struct reconcile *r)
@@ -172,17 +182,29 @@ static void replan(struct reconcile *r)
 /* A wanted state, or an audit, begins: nothing of it has failed yet. */
 static void begin(struct reconcile *r, nsec_t since)
 {
+	r->in_step = false;
 	r->since = since;
 	r->attempt = 0;
 	r->n_logged = 0;
 }
 
+/* They are the largest thing in memory after a start. */
+static void drop_steps(struct plan *p)
+{
+	free(p->steps);
+	p->steps = NULL;
+	p->n_steps = p->steps_allocated = 0;
+}
+
 static void settle(struct reconcile *r)
 {
+	drop_steps(&r->plan);
+	r->cursor = 0;
 	sd_event_source_set_enabled(r->defer, SD_EVENT_OFF);
 	r->stats.busy = false;
 	r->stats.n_pending = 0;
 	r->stats.n_failing = r->n_errors + r->n_skipped;
+	r->in_step = r->stats.n_failing + r->stats.n_conflicts == 0;
 	r->stats.n_runs++;
 	r->stats.last_done = now_ns();
 	r->stats.last_duration = r->stats.last_done - r->since;
@@ -292,14 +314,37 @@ static int on_portion(sd_event_source *s, void *userdata)
 	return 0;
 }
 
+/* Plans from the state that was wanted before. False if that cannot be: one of the services that
+ * come is there already, so it is someone else's. */
+static bool plan_difference(struct reconcile *r, const struct kernel_state *before)
+{
+	plan_done(&r->plan);
+	if (plan_make(&r->plan, before, r->want->state, &r->options) < 0)
+		abort(); /* out of memory */
+	for (size_t i = 0; i < r->plan.n_steps; i++) {
+		const struct step *step = &r->plan.steps[i];
+
+		if (step->kind == STEP_SERVICE_ADD && kernel_state_find(r->have, &step->key))
+			return false;
+	}
+	skip_aside(r);
+	return true;
+}
+
 void reconcile_want(struct reconcile *r, struct kernel_state *want, nsec_t since)
 {
-	wanted_unref(r->want);
+	struct wanted *before = r->want;
+	bool in_step = r->in_step;
+
 	r->want = wanted_new(want);
 	r->generation++;
 	r->auditing = false;
 	begin(r, since);
-	replan(r);
+	if (in_step && plan_difference(r, before->state))
+		run_plan(r);
+	else
+		replan(r);
+	wanted_unref(before);
 }
 
 /* Repairs what the audit found: just the steps that both of its dumps asked for. */
@@ -448,6 +493,7 @@ int reconcile_flush(struct reconcile *r)
 	int n;
 
 	r->want = wanted_unref(r->want);
+	r->in_step = false;
 	r->generation++;
 	sd_event_source_set_enabled(r->defer, SD_EVENT_OFF);
 	r->stats.busy = false;

@@ -67,6 +67,9 @@ int reconcile_remove_frame(struct reconcile *r);
 
 const struct reconcile_stats *reconcile_stats(const struct reconcile *r);
 const struct kernel_state *reconcile_have(const struct reconcile *r);
+/* True if the kernel has taken all that is wanted: then reconcile_wanted() says what it holds of
+ * vipd's. A wanted state that shares services with that one is planned in no time. */
+bool reconcile_in_step(const struct reconcile *r);
 /* What is wanted; NULL: nothing yet, or no more since a flush. Borrowed. */
 struct wanted *reconcile_wanted(const struct reconcile *r);
 /* Services that exist, are wanted and belong to someone else. */

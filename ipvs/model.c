@@ -204,6 +204,8 @@ struct kernel_state *kernel_state_new(void)
 
 static void service_free(struct service *svc)
 {
+	if (__atomic_fetch_sub(&svc->n_shares, 1, __ATOMIC_ACQ_REL) > 0)
+		return;
 	free(svc->destinations);
 	free(svc);
 }
@@ -264,6 +266,19 @@ struct service *kernel_state_service(struct kernel_state *s, const struct servic
 	if (svc)
 		insert_at(s->services, &s->n_services, sizeof(*grown), index, &svc);
 	return svc;
+}
+
+int kernel_state_share_service(struct kernel_state *s, struct service *svc)
+{
+	struct service **grown =
+		grow(s->services, s->n_services, &s->services_allocated, sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	__atomic_fetch_add(&svc->n_shares, 1, __ATOMIC_RELAXED);
+	s->services = grown;
+	s->services[s->n_services++] = svc;
+	return 0;
 }
 
 struct service *kernel_state_find(const struct kernel_state *s, const struct service_key *key)
@@ -531,20 +546,36 @@ void kernel_state_sort(struct kernel_state *s)
 		sort_unique(s->addresses, s->n_addresses, sizeof(s->addresses[0]), address_cmp);
 }
 
+/* Ports and addresses of the services. Those of one protocol come in the order of their
+ * addresses, so mostly there is nothing to sort. */
+static int add_entries(struct kernel_state *s)
+{
+	bool sorted = true;
+
+	for (size_t i = 0; i < s->n_services; i++) {
+		const struct service_key *key = &s->services[i]->key;
+		int r = s->n_addresses
+				? ip_addr_cmp(&s->addresses[s->n_addresses - 1], &key->address)
+				: -1;
+
+		if (kernel_state_append_port(s, key) < 0 ||
+			(r && kernel_state_append_address(s, &key->address) < 0))
+			return -ENOMEM;
+		sorted = sorted && r <= 0;
+	}
+	if (!sorted)
+		s->n_addresses = sort_unique(
+			s->addresses, s->n_addresses, sizeof(s->addresses[0]), address_cmp);
+	return 0;
+}
+
 int kernel_state_complete(
 	struct kernel_state *s, const struct ip_addr *source4, const struct ip_addr *source6)
 {
 	s->has_link = s->has_sets = true;
 	s->n_routes = s->n_ports = s->n_addresses = 0;
-	for (size_t i = 0; i < s->n_services; i++) {
-		const struct service_key *key = &s->services[i]->key;
-
-		if (kernel_state_append_port(s, key) < 0 ||
-			kernel_state_append_address(s, &key->address) < 0)
-			return -ENOMEM;
-	}
-	s->n_addresses =
-		sort_unique(s->addresses, s->n_addresses, sizeof(s->addresses[0]), address_cmp);
+	if (add_entries(s) < 0)
+		return -ENOMEM;
 	for (size_t i = 0; i < s->n_addresses; i++) {
 		const struct ip_addr *address = &s->addresses[i];
 		const struct ip_addr *source = address->family == AF_INET6 ? source6 : source4;

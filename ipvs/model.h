@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* An IPv4 or IPv6 address. `bytes` is in network order; IPv4 uses the first four and
  * keeps the others zero, so that two equal addresses are equal bytes. A zeroed struct
@@ -29,6 +30,11 @@ struct ip_addr {
 
 /* Orders by family (IPv4 first), then numerically. Returns <0, 0, >0. */
 int ip_addr_cmp(const struct ip_addr *a, const struct ip_addr *b);
+/* The same question without an order: a few instructions, for walks over all backends. */
+static inline bool ip_addr_equal(const struct ip_addr *a, const struct ip_addr *b)
+{
+	return memcmp(a, b, sizeof(*a)) == 0; /* has no padding */
+}
 /* Parses a literal: strict dotted quad or IPv6, no brackets, no zone, no white space.
  * 0, or -EINVAL with *ret untouched. */
 int ip_addr_parse(const char *text, struct ip_addr *ret);
@@ -48,6 +54,11 @@ struct service_key {
 };
 
 int service_key_cmp(const struct service_key *a, const struct service_key *b);
+static inline bool service_key_equal(const struct service_key *a, const struct service_key *b)
+{
+	return ip_addr_equal(&a->address, &b->address) && a->port == b->port &&
+	       a->protocol == b->protocol;
+}
 /* Writes "tcp 1.2.3.4:80"; returns buf. */
 #define SERVICE_KEY_STRLEN (ENDPOINT_STRLEN + 4)
 const char *service_key_format(const struct service_key *key, char buf[static SERVICE_KEY_STRLEN]);
@@ -78,6 +89,7 @@ struct service {
 	uint32_t flags;                /* IP_VS_SVC_F_*, without the kernel's own HASHED bit */
 	uint32_t timeout;              /* s; see SERVICE_SIGNATURE */
 	uint32_t netmask;              /* network order for IPv4, prefix length for IPv6 */
+	unsigned int n_shares;         /* states that hold it beside the first; atomic */
 	size_t n_destinations;
 	size_t destinations_allocated;
 	struct destination *destinations; /* sorted */
@@ -137,6 +149,11 @@ struct destination *service_find_destination(
 	const struct service *svc, const struct ip_addr *address, uint16_t port);
 /* 0 or -ENOENT, as the other removals below and above. */
 int service_remove_destination(struct service *svc, const struct ip_addr *address, uint16_t port);
+
+/* Adds a service of another state that comes after all of this one's, without a copy: for
+ * successive wanted states, of which most is the same. From then on neither state's holder
+ * may change it; the last one to be freed frees it, in whatever thread. 0 or -ENOMEM. */
+int kernel_state_share_service(struct kernel_state *s, struct service *svc);
 
 /* The other parts, one element at a time. Setting replaces an equal one: 0 or -ENOMEM. */
 int kernel_state_set_route(struct kernel_state *s, const struct vip_route *route);

@@ -150,6 +150,7 @@ static int copy_service(struct model_kernel *m, const struct service *from, bool
 		return -ENOMEM;
 	*to = *from;
 	to->n_destinations = to->destinations_allocated = 0;
+	to->n_shares = 0;
 	to->destinations = NULL;
 	for (size_t i = 0; destinations && i < from->n_destinations; i++)
 		for (int n = n_shown(m); n > 0 && !r; n--)

@@ -158,6 +158,8 @@ struct planner {
 	/* Noticed while looking for destinations to add; mostly there are none of these, and
 	 * then two walks over all of them are saved. */
 	bool destinations_differ, destinations_surplus;
+	/* So mostly are these, and need no walk at all. */
+	bool same_routes, same_ports, same_addresses;
 };
 
 /* A zeroed new step at the end of the plan, or NULL. */
@@ -336,8 +338,14 @@ static void each_service(struct planner *pl, service_visitor visit)
 	while (i < have->n_services || j < want->n_services) {
 		const struct service *h = i < have->n_services ? have->services[i] : NULL;
 		const struct service *w = j < want->n_services ? want->services[j] : NULL;
-		int r = !h ? 1 : !w ? -1 : service_key_cmp(&h->key, &w->key);
+		int r;
 
+		if (h == w) { /* shared */
+			i++;
+			j++;
+			continue;
+		}
+		r = !h ? 1 : !w ? -1 : service_key_cmp(&h->key, &w->key);
 		visit(pl, r <= 0 ? h : NULL, r >= 0 ? w : NULL);
 		i += r <= 0;
 		j += r >= 0;
@@ -417,6 +425,8 @@ static void plan_routes(struct planner *pl, enum step_kind kind)
 	const struct kernel_state *have = pl->have, *want = pl->want;
 	size_t i = 0, j = 0;
 
+	if (pl->same_routes)
+		return;
 	while (i < have->n_routes || j < want->n_routes) {
 		const struct vip_route *h = i < have->n_routes ? &have->routes[i] : NULL;
 		const struct vip_route *w = j < want->n_routes ? &want->routes[j] : NULL;
@@ -436,6 +446,8 @@ static void plan_addresses(struct planner *pl, enum step_kind kind)
 	const struct kernel_state *have = pl->have, *want = pl->want;
 	size_t i = 0, j = 0;
 
+	if (pl->same_addresses)
+		return;
 	while (i < have->n_addresses || j < want->n_addresses) {
 		const struct ip_addr *h = i < have->n_addresses ? &have->addresses[i] : NULL;
 		const struct ip_addr *w = j < want->n_addresses ? &want->addresses[j] : NULL;
@@ -497,6 +509,8 @@ static void plan_ports(struct planner *pl, enum port_phase phase)
 	const struct kernel_state *have = pl->have, *want = pl->want;
 	size_t i = 0, j = 0;
 
+	if (pl->same_ports)
+		return;
 	while (i < have->n_ports || j < want->n_ports) {
 		const struct service_key *h = i < have->n_ports ? &have->ports[i] : NULL;
 		const struct service_key *w = j < want->n_ports ? &want->ports[j] : NULL;
@@ -584,8 +598,37 @@ static int reduce_into(
 	return r;
 }
 
+static bool same_bytes(const void *a, size_t n_a, const void *b, size_t n_b, size_t size)
+{
+	return n_a == n_b && (!n_a || memcmp(a, b, n_a * size) == 0);
+}
+
+static bool same_sources(const struct plan_options *o)
+{
+	if (!o->have_sources || !o->want_sources)
+		return o->have_sources == o->want_sources;
+	return ip_addr_cmp(&o->have_sources->v4, &o->want_sources->v4) == 0 &&
+	       ip_addr_cmp(&o->have_sources->v6, &o->want_sources->v6) == 0;
+}
+
+/* Finds the parts that are the same to the byte. Two equal elements may differ in a byte of
+ * padding; then the walks find what memcmp() did not. */
+static void compare_parts(struct planner *pl)
+{
+	const struct kernel_state *h = pl->have, *w = pl->want;
+
+	pl->same_routes =
+		same_sources(&pl->options) &&
+		same_bytes(h->routes, h->n_routes, w->routes, w->n_routes, sizeof(h->routes[0]));
+	pl->same_ports =
+		same_bytes(h->ports, h->n_ports, w->ports, w->n_ports, sizeof(h->ports[0]));
+	pl->same_addresses = same_bytes(h->addresses, h->n_addresses, w->addresses, w->n_addresses,
+		sizeof(h->addresses[0]));
+}
+
 static void plan_all(struct planner *pl)
 {
+	compare_parts(pl);
 	plan_frame(pl);
 	plan_routes(pl, STEP_ROUTE_DEL);
 	plan_ports(pl, PORTS_DEL_ADDRESS_STAYS);

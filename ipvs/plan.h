@@ -101,7 +101,9 @@ bool kernel_state_owns(const struct kernel_state *have, const struct service *sv
 
 /* The steps from `have` to `want`, into a zeroed or done plan. `want` may be empty: then
  * everything that is vipd's goes, but the link and the sets stay. Equal states give no
- * step. 0 or -ENOMEM (the plan is then empty). O(n log n) in the size of both. */
+ * step. 0 or -ENOMEM (the plan is then empty). O(n log n) in the size of both; services that both
+ * share (kernel_state_share_service()) are taken to be equal and vipd's own, and cost next to
+ * nothing. */
 int plan_make(struct plan *p, const struct kernel_state *have, const struct kernel_state *want,
 	const struct plan_options *options);
 

@@ -424,30 +424,99 @@ struct vip_table *vip_table_free(struct vip_table *t)
 
 static bool backend_equal(const struct vip_backend *a, const struct vip_backend *b)
 {
-	return endpoint_cmp(a, b) == 0 && ip_addr_cmp(&a->local_address, &b->local_address) == 0 &&
+	return ip_addr_equal(&a->address, &b->address) && a->port == b->port &&
+	       ip_addr_equal(&a->local_address, &b->local_address) &&
 	       a->local_port == b->local_port && a->weight == b->weight &&
-	       ip_addr_cmp(&a->agent, &b->agent) == 0 && strcmp(a->framework, b->framework) == 0 &&
+	       ip_addr_equal(&a->agent, &b->agent);
+}
+
+static bool framework_equal(const struct vip_backend *a, const struct vip_backend *b)
+{
+	return strcmp(a->framework, b->framework) == 0 &&
 	       strcmp(a->framework_id, b->framework_id) == 0;
+}
+
+/* Within a table the backends of one framework mostly share its strings: those that were just
+ * found equal need no second look. */
+static bool framework_repeats(const struct vip_backend *a, const struct vip_backend *b, size_t i)
+{
+	return i && a[i].framework == a[i - 1].framework && b[i].framework == b[i - 1].framework &&
+	       a[i].framework_id == a[i - 1].framework_id &&
+	       b[i].framework_id == b[i - 1].framework_id;
 }
 
 static bool vip_equal(const struct vip *a, const struct vip *b)
 {
-	if (service_key_cmp(&a->key, &b->key) != 0 || a->n_backends != b->n_backends ||
+	if (!service_key_equal(&a->key, &b->key) || a->n_backends != b->n_backends ||
 		strcmp(a->name ? a->name : "", b->name ? b->name : "") != 0)
 		return false;
 	for (size_t i = 0; i < a->n_backends; i++)
-		if (!backend_equal(&a->backends[i], &b->backends[i]))
+		if (!backend_equal(&a->backends[i], &b->backends[i]) ||
+			(!framework_repeats(a->backends, b->backends, i) &&
+				!framework_equal(&a->backends[i], &b->backends[i])))
 			return false;
 	return true;
 }
 
-bool vip_table_equal(const struct vip_table *a, const struct vip_table *b)
+static bool agents_equal(const struct vip_table *a, const struct vip_table *b)
 {
-	if (a->n_vips != b->n_vips || a->n_agents != b->n_agents)
+	if (a->n_agents != b->n_agents)
 		return false;
 	for (size_t i = 0; i < a->n_agents; i++)
-		if (ip_addr_cmp(&a->agents[i], &b->agents[i]) != 0)
+		if (!ip_addr_equal(&a->agents[i], &b->agents[i]))
 			return false;
+	return true;
+}
+
+/* -1, 0, 1: whose VIP comes next, or both. */
+static int which_first(const struct vip_table *old, size_t i, const struct vip_table *new, size_t k)
+{
+	if (!old || i == old->n_vips)
+		return 1;
+	if (k == new->n_vips)
+		return -1;
+	if (service_key_equal(&old->vips[i].key, &new->vips[k].key))
+		return 0;
+	return service_key_cmp(&old->vips[i].key, &new->vips[k].key);
+}
+
+void vip_table_diff(
+	const struct vip_table *old, const struct vip_table *new, struct vip_table_diff *ret)
+{
+	size_t i = 0, k = 0, allocated = 0;
+
+	*ret = (struct vip_table_diff){.same_agents = old && agents_equal(old, new)};
+	while ((old && i < old->n_vips) || k < new->n_vips) {
+		int c = which_first(old, i, new, k);
+		bool changed = c == 0 && !vip_equal(&old->vips[i], &new->vips[k]);
+		size_t n = ret->n_added + ret->n_changed;
+
+		if ((c > 0 || changed) && n == allocated) {
+			allocated = allocated ? 2 * allocated : 64;
+			ret->keys = reallocarray(ret->keys, allocated, sizeof(*ret->keys));
+			if (!ret->keys)
+				abort();
+		}
+		if (c > 0 || changed)
+			ret->keys[n] = new->vips[k].key;
+		ret->n_removed += c < 0;
+		ret->n_added += c > 0;
+		ret->n_changed += changed;
+		i += c <= 0;
+		k += c >= 0;
+	}
+}
+
+void vip_table_diff_done(struct vip_table_diff *diff)
+{
+	free(diff->keys);
+	*diff = (struct vip_table_diff){0};
+}
+
+bool vip_table_equal(const struct vip_table *a, const struct vip_table *b)
+{
+	if (a->n_vips != b->n_vips || !agents_equal(a, b))
+		return false;
 	for (size_t i = 0; i < a->n_vips; i++)
 		if (!vip_equal(&a->vips[i], &b->vips[i]))
 			return false;

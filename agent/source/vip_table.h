@@ -31,7 +31,8 @@ struct vip_table {
 	size_t n_vips;
 	struct vip *vips; /* sorted by key; keys are unique */
 	size_t n_agents;
-	struct ip_addr *agents; /* of all agents with a known address, tasks or not; sorted, unique */
+	struct ip_addr
+		*agents; /* of all agents with a known address, tasks or not; sorted, unique */
 	/* What was left out, of the document and of the table. */
 	size_t n_rejected[_MESOS_REJECT_N];
 	size_t n_rejections;
@@ -65,7 +66,17 @@ struct vip_table *vip_table_build(
 	const struct mesos_state *state, const struct vip_table_options *options);
 struct vip_table *vip_table_free(struct vip_table *t); /* takes NULL; returns NULL */
 
-/* True if both tables mean the same to every kernel and name (task ids may differ). */
+/* How two tables differ in what they mean to kernels and names (task ids may differ). */
+struct vip_table_diff {
+	size_t n_added, n_removed, n_changed;
+	bool same_agents;
+	struct service_key *keys; /* of the n_added + n_changed VIPs, sorted; owned */
+};
+/* `old` may be NULL: no VIPs. */
+void vip_table_diff(
+	const struct vip_table *old, const struct vip_table *new, struct vip_table_diff *ret);
+void vip_table_diff_done(struct vip_table_diff *diff);
+/* True if both tables mean the same. */
 bool vip_table_equal(const struct vip_table *a, const struct vip_table *b);
 const struct vip *vip_table_find(const struct vip_table *t, const struct service_key *key);
 

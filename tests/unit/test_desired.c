@@ -6,7 +6,10 @@
 
 #include <cmocka.h>
 
+#include <stdlib.h>
+
 #include "agent/desired.h"
+#include "ipvs/plan.h"
 
 static struct ip_addr addr(const char *text)
 {
@@ -256,6 +259,161 @@ static void test_dead_nodes(void **state)
 	desired_free(before);
 }
 
+/* --- sharing with the state before ------------------------------------------ */
+
+#define N_VIPS 30
+#define N_BACKENDS 6
+
+/* A table that changes: VIPs come and go, backends too, two frameworks claim the same, some
+ * addresses are refused. */
+struct moving {
+	struct vip_backend backends[N_VIPS][N_BACKENDS];
+	size_t n_backends[N_VIPS];
+	bool absent[N_VIPS];
+	struct vip vips[N_VIPS];
+	struct ip_addr agents[2];
+	struct vip_table table;
+};
+
+static unsigned int pick(unsigned int n)
+{
+	return (unsigned int)random() % n;
+}
+
+static void change_vip(struct moving *m, unsigned int i)
+{
+	m->absent[i] = pick(8) == 0;
+	m->n_backends[i] = 1 + pick(N_BACKENDS);
+	for (unsigned int k = 0; k < m->n_backends[i]; k++) {
+		m->backends[i][k] = backend("10.0.0.5", (uint16_t)(31000 + k), "10.0.0.5");
+		m->backends[i][k].agent.bytes[3] = (uint8_t)(5 + pick(4));
+		m->backends[i][k].weight = pick(4) > 0;
+		m->backends[i][k].framework_id = pick(20) ? "f1" : "f2";
+	}
+}
+
+static void make_table(struct moving *m)
+{
+	struct vip_table *t = &m->table;
+
+	m->agents[0] = addr("10.0.0.5");
+	m->agents[1] = addr("10.0.0.6");
+	*t = (struct vip_table){.vips = m->vips, .n_agents = 2, .agents = m->agents};
+	for (unsigned int i = 0; i < N_VIPS; i++)
+		if (!m->absent[i])
+			t->vips[t->n_vips++] = vip(i < 3 ? "10.0.0.6" : "99.2.0.0",
+				(uint16_t)(80 + i), m->backends[i], m->n_backends[i]);
+}
+
+static void assert_same_state(const struct kernel_state *a, const struct kernel_state *b)
+{
+	struct plan p = {0};
+
+	assert_int_equal(plan_make(&p, a, b, NULL), 0);
+	if (p.n_steps > 0) {
+		char text[STEP_STRLEN];
+
+		fail_msg("%zu differences: %s", p.n_steps, step_format(&p.steps[0], text));
+	}
+	plan_done(&p);
+}
+
+/* Two ways to the same desired state, side by side: built on the one before, and from nothing. */
+struct two_ways {
+	struct moving tables[2];
+	struct node_health health;
+	struct node node;
+	struct drains *drains[2];
+	struct ramps *ramps[2];
+	struct desired *before;
+	struct kernel_state *have;
+	size_t n_shared;
+};
+
+static void change(struct two_ways *w, struct moving *m)
+{
+	for (unsigned int n = pick(4); n > 0; n--)
+		change_vip(m, pick(N_VIPS));
+	make_table(m);
+	if (pick(6) == 0)
+		w->health.health = (enum health)pick(3);
+	if (pick(10) == 0)
+		w->node.own[0].bytes[3] = (uint8_t)(5 + pick(3));
+}
+
+static void one_round(struct two_ways *w, int round)
+{
+	struct moving *old = &w->tables[round % 2], *new = &w->tables[(round + 1) % 2];
+	struct vip_table_diff diff;
+	struct desired_input in = {.node = &w->node,
+		.healths = &w->health,
+		.n_healths = 1,
+		.have = w->have,
+		.now = (nsec_t)round * NSEC_PER_SEC,
+		.drain_timeout = 4 * NSEC_PER_SEC,
+		.slow_start = 5 * NSEC_PER_SEC};
+	struct desired *d[2];
+
+	*new = *old;
+	change(w, new);
+	make_table(old);
+	vip_table_diff(round ? &old->table : NULL, &new->table, &diff);
+	in.table = &new->table;
+	for (int i = 0; i < 2; i++) {
+		in.drains = w->drains[i];
+		in.ramps = w->ramps[i];
+		in.previous = i == 0 && round > 0 ? w->before : NULL;
+		in.changed = diff.keys;
+		in.n_changed = diff.n_added + diff.n_changed;
+		d[i] = desired_new(&in);
+	}
+	for (size_t i = 0; i < d[0]->want->n_services; i++)
+		w->n_shared += d[0]->want->services[i]->n_shares > 0;
+	assert_same_state(d[0]->want, d[1]->want);
+	assert_same_state(d[1]->want, d[0]->want);
+	assert_int_equal(d[0]->n_refused, d[1]->n_refused);
+	assert_int_equal(d[0]->n_all_down, d[1]->n_all_down);
+	assert_int_equal(d[0]->drains_changed, d[1]->drains_changed);
+	assert_int_equal(drains_count(w->drains[0]), drains_count(w->drains[1]));
+	assert_int_equal(ramps_count(w->ramps[0]), ramps_count(w->ramps[1]));
+	vip_table_diff_done(&diff);
+	kernel_state_free(w->have);
+	w->have = d[0]->want;
+	d[0]->want = NULL;
+	desired_free(w->before);
+	w->before = d[0];
+	desired_free(d[1]);
+}
+
+static void test_sharing(void **state)
+{
+	size_t n_shared = 0;
+
+	for (unsigned int seed = 1; seed <= 20; seed++) {
+		struct ip_addr own = addr("10.0.0.5");
+		struct two_ways w = {.node = {.address = own, .n_own = 1, .own = &own},
+			.health = {.agent = addr("10.0.0.7"), .health = HEALTH_UP},
+			.drains = {drains_new(), drains_new()},
+			.ramps = {ramps_new(), ramps_new()},
+			.have = kernel_state_new()};
+
+		print_message("seed %u\n", seed);
+		srandom(seed);
+		for (unsigned int i = 0; i < N_VIPS; i++)
+			change_vip(&w.tables[0], i);
+		for (int round = 0; round < 40; round++)
+			one_round(&w, round);
+		n_shared += w.n_shared;
+		kernel_state_free(w.have);
+		desired_free(w.before);
+		for (int i = 0; i < 2; i++) {
+			drains_free(w.drains[i]);
+			ramps_free(w.ramps[i]);
+		}
+	}
+	assert_true(n_shared > 1000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -266,6 +424,7 @@ int main(void)
 		cmocka_unit_test(test_masters_and_allowed),
 		cmocka_unit_test(test_two_frameworks),
 		cmocka_unit_test(test_dead_nodes),
+		cmocka_unit_test(test_sharing),
 	};
 
 	return cmocka_run_group_tests_name("desired", tests, NULL, NULL);
