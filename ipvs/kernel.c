@@ -293,6 +293,8 @@ int kernel_open(const struct kernel_options *options, struct kernel **ret, const
 
 	if (options->dry)
 		return dry_kernel_open(ret);
+	if (options->open)
+		return options->open(options, ret);
 	q.kernel = calloc(1, sizeof(*q.kernel));
 	if (!q.kernel)
 		return -ENOMEM;

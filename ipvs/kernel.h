@@ -14,6 +14,9 @@ struct kernel_options {
 	const char *netns_path; /* NULL: the caller's namespace; else a file such as /run/netns/x */
 	size_t batch;           /* commands per send; 0: the default (512) */
 	bool dry;               /* no kernel: steps are accepted in memory, which begins empty */
+	/* NULL: the running kernel. Else called instead, for tests with a model of one. */
+	int (*open)(const struct kernel_options *options, struct kernel **ret);
+	void *userdata; /* for open */
 };
 
 /* A struct kernel belongs to one thread at a time; several threads may have one each.
