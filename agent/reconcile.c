@@ -215,6 +215,9 @@ static void settle(struct reconcile *r)
 		log_notice("kernel: in step with the table again");
 	r->failing = r->stats.n_failing > 0;
 	r->auditing = false;
+	/* No stranger is there: what bears a mark from now on, we have made. */
+	if (!r->stats.n_failing && !r->stats.n_conflicts)
+		r->options.trust_marks = true;
 	r->handler.settled(r->handler.userdata);
 }
 
@@ -234,6 +237,10 @@ static void step_failed(struct reconcile *r, const struct step *step, int error)
 	r->n_errors++;
 	if (r->attempt > 1)
 		set_aside(r, step);
+	/* A stranger has made it just before, and the entry may be there already: no mark alone
+	 * is proof now. */
+	if (step->kind == STEP_SERVICE_ADD && error == -EEXIST)
+		r->options.trust_marks = false;
 	if (!r->failing && error != -ECANCELED && r->n_logged++ < ERRORS_LOGGED)
 		log_warning("kernel: %s: %s", step_format(step, buf), strerror(-error));
 }

@@ -12,11 +12,13 @@
  * vipd's sets, and never hinders the other ports of its address.
  *
  * Why the order is safe against a stop between any two steps:
- * - A service that comes is known as vipd's from its first moment: by its port entry if
- *   its address is not routed yet, by signature and route if it is.
- * - A service that goes is known until it is gone: by its port entry if the route goes
- *   first, by signature and route if the port entry does. One whose signature somebody
- *   has overwritten gets it back before its port entry goes.
+ * - A service that comes is known as vipd's from its first moment: by its signature, and by
+ *   its port entry if its address is not routed yet, by the route if it is.
+ * - A service that goes is known until it is gone: by its signature, and by its port entry if
+ *   the route goes first, by the route if the port entry does. One whose signature somebody
+ *   has overwritten gets it back before anything else.
+ * - A port entry alone is no proof: it may have been written for a service that then could
+ *   not be added, since a stranger had made one just before.
  * - While an address is local, a port in the sets has its service, complete with
  *   destinations; a port not in the sets is refused by the reject rule.
  */
@@ -144,8 +146,11 @@ static bool has_signature(const struct service *svc)
 
 bool kernel_state_owns(const struct kernel_state *have, const struct service *svc)
 {
-	return kernel_state_has_port(have, &svc->key) ||
-	       (has_signature(svc) && kernel_state_find_route(have, &svc->key.address));
+	unsigned int marks = has_signature(svc);
+
+	marks += kernel_state_has_port(have, &svc->key);
+	marks += kernel_state_find_route(have, &svc->key.address) != NULL;
+	return marks >= 2;
 }
 
 /* What the phases work on. An allocation that fails is noted once and ends the plan. */
@@ -364,7 +369,7 @@ static void visit_edit(struct planner *pl, const struct service *have, const str
 {
 	if (!have || !want)
 		return;
-	if (service_differs(have, want))
+	if (has_signature(have) && service_differs(have, want)) /* else: visit_unsigned() */
 		emit_service(pl, STEP_SERVICE_EDIT, want, want->timeout);
 	plan_destinations(pl, have, want, STEP_DESTINATION_ADD);
 }
@@ -383,9 +388,30 @@ static void visit_del_destinations(
 		plan_destinations(pl, have, want, STEP_DESTINATION_DEL);
 }
 
+static bool is_ours(const struct planner *pl, const struct service *svc)
+{
+	if (pl->options.trust_marks &&
+		(has_signature(svc) || kernel_state_has_port(pl->have, &svc->key)))
+		return true;
+	return kernel_state_owns(pl->have, svc);
+}
+
+/* One whose signature somebody has overwritten, while another of its marks is about to go. */
+static void visit_unsigned(
+	struct planner *pl, const struct service *have, const struct service *want)
+{
+	struct service repaired;
+
+	if (!have || has_signature(have) || !is_ours(pl, have))
+		return;
+	repaired = want ? *want : *have;
+	repaired.flags &= ~(uint32_t)IP_VS_SVC_F_PERSISTENT;
+	emit_service(pl, STEP_SERVICE_EDIT, &repaired, SERVICE_SIGNATURE);
+}
+
 static void visit_del(struct planner *pl, const struct service *have, const struct service *want)
 {
-	if (!want && kernel_state_owns(pl->have, have))
+	if (!want && is_ours(pl, have))
 		emit_key(pl, STEP_SERVICE_DEL, &have->key);
 }
 
@@ -462,21 +488,6 @@ static void plan_addresses(struct planner *pl, enum step_kind kind)
 	}
 }
 
-/* A port entry that goes while its address stays. From then on the service is known only
- * by its signature, so it must have one. */
-static void emit_port_del(struct planner *pl, const struct service_key *key)
-{
-	const struct service *svc = kernel_state_find(pl->have, key);
-	struct service repaired;
-
-	if (svc && !has_signature(svc)) {
-		repaired = *svc;
-		repaired.flags &= ~(uint32_t)IP_VS_SVC_F_PERSISTENT;
-		emit_service(pl, STEP_SERVICE_EDIT, &repaired, SERVICE_SIGNATURE);
-	}
-	emit_key(pl, STEP_PORT_DEL, key);
-}
-
 /* Which port entries a phase is about. */
 enum port_phase {
 	PORTS_DEL_ADDRESS_STAYS,
@@ -490,9 +501,8 @@ static void visit_port_gone(
 {
 	bool stays = kernel_state_find_route(pl->want, &key->address);
 
-	if (phase == PORTS_DEL_ADDRESS_STAYS && stays)
-		emit_port_del(pl, key);
-	else if (phase == PORTS_DEL_ADDRESS_GOES && !stays)
+	if ((phase == PORTS_DEL_ADDRESS_STAYS && stays) ||
+		(phase == PORTS_DEL_ADDRESS_GOES && !stays))
 		emit_key(pl, STEP_PORT_DEL, key);
 }
 
@@ -543,8 +553,7 @@ static int add_conflict(struct plan *p, const struct service_key *key)
 static void visit_conflict(
 	struct planner *pl, const struct service *have, const struct service *want)
 {
-	if (have && want && !kernel_state_owns(pl->have, have) &&
-		add_conflict(pl->plan, &want->key) < 0)
+	if (have && want && !is_ours(pl, have) && add_conflict(pl->plan, &want->key) < 0)
 		pl->out_of_memory = true;
 }
 
@@ -630,6 +639,7 @@ static void plan_all(struct planner *pl)
 {
 	compare_parts(pl);
 	plan_frame(pl);
+	each_service(pl, visit_unsigned);
 	plan_routes(pl, STEP_ROUTE_DEL);
 	plan_ports(pl, PORTS_DEL_ADDRESS_STAYS);
 	plan_ports(pl, PORTS_ADD_NOT_ROUTED);

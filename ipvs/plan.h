@@ -7,6 +7,7 @@
  * leaves nothing that misroutes and nothing that vipd would not know as its own again):
  *
  *   link and sets created
+ *   services that lost their signature get it back
  *   routes of addresses that go                   the VIP loses its route before its service
  *   port entries of services that go, where the   (from here the reject rule answers, not the
  *     address stays                                host's own daemons)
@@ -92,6 +93,9 @@ struct plan_options {
 	 * serves namespaces with different addresses; NULL: those. `have_sources` is for a
 	 * `have` that is itself a wanted state, and was applied with these. */
 	const struct plan_sources *have_sources, *want_sources;
+	/* One mark, signature or entry, is proof. For a process that has programmed `have` itself
+	 * before: hands may have removed the others meanwhile. */
+	bool trust_marks;
 	/* `have` was read without destinations: those of services that exist are left alone. */
 	bool skip_destinations;
 };

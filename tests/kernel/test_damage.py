@@ -63,6 +63,7 @@ DAMAGES = [
     "ipset flush vipd6",
     "ipset destroy",
     "ipset del vipd 1.2.3.4,tcp:80; ipset add vipd 1.2.3.4,tcp:22; ipset del vipd-ip6 fd01:d::1",
+    "ip link del vipd0; ipset destroy",
     "ipvsadm -C; ip link del vipd0; ipset destroy",
 ]
 

@@ -721,6 +721,7 @@ static void test_conflict(void **state)
 	struct kernel_state *have = kernel_state_new(), *want = small_state();
 	struct service_key other = key(IPPROTO_TCP, "11.0.0.1", 81);
 	struct service *foreign = kernel_state_service(have, &want->services[0]->key);
+	struct plan_options options = {.trust_marks = true};
 	struct plan p = {};
 
 	foreign->timeout = 0;
@@ -744,9 +745,16 @@ static void test_conflict(void **state)
 	assert_int_equal(p.steps[3].kind, STEP_ROUTE_ADD);
 	plan_done(&p);
 
-	/* the signature alone, without the route, is no proof */
+	/* the signature alone, without the route, is no proof, but for who made it */
 	foreign->timeout = SERVICE_SIGNATURE;
 	assert_int_equal(plan_make(&p, have, want, NULL), 0);
+	assert_int_equal(p.n_conflicts, 1);
+	plan_done(&p);
+	assert_int_equal(plan_make(&p, have, want, &options), 0);
+	assert_int_equal(p.n_conflicts, 0);
+	plan_done(&p);
+	foreign->timeout = 0;
+	assert_int_equal(plan_make(&p, have, want, &options), 0);
 	assert_int_equal(p.n_conflicts, 1);
 	plan_done(&p);
 	kernel_state_free(have);
