@@ -134,8 +134,7 @@ static char *drains_path(const struct daemon *d)
 	return xasprintf("%s/drains", d->config->state_dir);
 }
 
-/* A drain was begun or is over: its deadline is to survive a restart, and its connections are to
- * be counted. */
+/* A drain was begun or is over: its deadline is to survive a restart. */
 static void drains_changed(struct daemon *d)
 {
 	AUTO_FREE char *path = drains_path(d);
@@ -144,7 +143,15 @@ static void drains_changed(struct daemon *d)
 	if (r < 0)
 		log_warning(
 			"%s: %s; a restart will start the drains' clocks anew", path, strerror(-r));
-	arm_at(d->drain_tick, drains_count(d->drains) ? now_ns() + DRAIN_TICK : UINT64_MAX);
+}
+
+/* Ticks while something drains, also what was loaded at the start. */
+static void keep_ticking(struct daemon *d)
+{
+	if (drains_count(d->drains) == 0)
+		arm_at(d->drain_tick, UINT64_MAX);
+	else if (sd_event_source_get_enabled(d->drain_tick, NULL) == SD_EVENT_OFF)
+		arm_at(d->drain_tick, now_ns() + DRAIN_TICK);
 }
 
 /* Table, node or drains changed: the kernel is to follow. `diff` is what of the table. */
@@ -184,6 +191,7 @@ static void update_desired_from(struct daemon *d, const struct vip_table_diff *d
 	log_refused(d->desired, n_refused);
 	if (d->desired->drains_changed)
 		drains_changed(d);
+	keep_ticking(d);
 	reconcile_want(d->reconcile, STEAL(d->desired->want), since);
 	if (d->namespaces)
 		namespaces_want(d->namespaces, reconcile_wanted(d->reconcile));
