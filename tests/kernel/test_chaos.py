@@ -33,7 +33,7 @@ class Chaos:
         self.paper.set_app("/anchor", {"VIP_0": "1.2.4.1:80"}, [Backend(AGENTS[0], 31999)])
         self.paper.write()
         self.options = {"masters": None, "source": self.paper.source, "drain_timeout": drain_timeout, **OPTIONS}
-        self.services = {}  # of strangers: key as ipvsadm has it -> its lines
+        self.services = {}  # of strangers: "-t ADDRESS:PORT", "-f MARK" -> their lines
         self.sets = {}      # name -> lines
         self.routes = set()
         self.claimed = {}   # VIPs that a stranger has: (protocol, address, port) -> key
@@ -91,7 +91,8 @@ class Chaos:
 
     def own_service(self):
         """One of vipd's in the kernel now, as options of ipvsadm, and its destinations."""
-        lines = [l for l in kernel_lines(self.node)["ipvs"] if l.split()[2] not in self.services]
+        lines = [l for l in kernel_lines(self.node)["ipvs"]
+                 if l.startswith("-") and " ".join(l.split()[1:3]) not in self.services]
         services = [l.split()[1:3] for l in lines if l.startswith("-A ")]
         if not services:
             return None, []
@@ -156,16 +157,16 @@ class Chaos:
             key = self.rng.choice([k for k in self.services if k not in self.claimed.values()] or [None])
             if key is None:
                 return None
-            self.node.run(f"ipvsadm -D {self.services.pop(key)[0].split(' -s')[0][3:]}")
+            del self.services[key]
+            self.node.run(f"ipvsadm -D {key}")
             return f"{key} removed"
         i = self.rng.randrange(1, 5)
-        key = self.rng.choice([f"7.7.7.{i}:80", f"1.2.3.{i}:{FOREIGN_PORT}", f"[fd00:7::{i}]:80", str(40 + i)])
+        key = self.rng.choice([f"-t 7.7.7.{i}:80", f"-u 1.2.3.{i}:{FOREIGN_PORT}", f"-t [fd00:7::{i}]:80", f"-f {40 + i}"])
         if key in self.services:
             return None
-        option = "-f" if key.isdigit() else "-t"
-        lines = [f"-A {option} {key} -s rr"]
-        if not key.isdigit() and "[" not in key:
-            lines += [f"-a {option} {key} -r 10.0.0.12:80 -m -w 7", f"-a {option} {key} -r 10.0.0.13:9999 -m -w 1"]
+        lines = [f"-A {key} -s rr"]
+        if "." in key:
+            lines += [f"-a {key} -r 10.0.0.12:80 -m -w 7", f"-a {key} -r 10.0.0.13:9999 -m -w 1"]
         self.make_service(key, lines)
         return f"{key} made"
 
@@ -199,15 +200,15 @@ class Chaos:
             vip = self.rng.choice(sorted(self.claimed))
             key = self.claimed.pop(vip)
             del self.services[key]
-            self.node.run(f"ipvsadm -D -{vip[0][0]} {key}")
+            self.node.run(f"ipvsadm -D {key}")
             return f"{vip} given up"
         vip = (self.rng.choice(["tcp", "udp"]), f"1.2.3.{self.rng.randrange(1, 4)}", self.rng.choice([80, 81]))
         if vip in self.claimed or vip in self.paper.vips():
             return None
         # Only when vipd is done with it, entries and all: what stands in its sets is its own.
         self.quiet()
-        key = endpoint(*vip[1:])
-        self.make_service(key, [f"-A -{vip[0][0]} {key} -s rr", f"-a -{vip[0][0]} {key} -r 10.0.0.14:99 -m -w 3"])
+        key = f"-{vip[0][0]} {endpoint(*vip[1:])}"
+        self.make_service(key, [f"-A {key} -s rr", f"-a {key} -r 10.0.0.14:99 -m -w 3"])
         self.claimed[vip] = key
         return f"{vip} claimed"
 

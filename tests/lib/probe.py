@@ -99,6 +99,7 @@ def main():
     for line in sys.stdin:
         words = line.split()
         print(json.dumps(probe([(a, int(p)) for a, p in zip(words[::2], words[1::2])])), flush=True)
+    threading.Event().wait()  # the daemons live on
 
 
 if __name__ == "__main__":

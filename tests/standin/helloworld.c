@@ -6,7 +6,11 @@
  * with the same line. One thread and epoll, for thousands of connections.
  *
  *   helloworld -listen ADDR:PORT [-listen ...] [-say-string TEXT] [-host NAME] [-udp]
- *              [-interval MILLISECONDS]
+ *              [-interval MILLISECONDS] [-linger MILLISECONDS]
+ *
+ * With -linger it leaves gracefully on SIGTERM, as a server behind a load balancer should: it goes
+ * on accepting for that long, since word of its end takes time to get round, answers each request
+ * as the connection's last one, and ends once no connection is left.
  *
  * It is a stand-in, so it takes short cuts that a server must not: an answer that the socket does
  * not take at once (a client that sends and never reads) ends the connection.
@@ -26,6 +30,7 @@
 #include <sys/epoll.h>
 #include <sys/queue.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -33,7 +38,14 @@
 #define REQUEST_MAX 4096
 #define ANSWER_MAX 512
 
-enum peer_kind { PEER_TCP_LISTENER, PEER_UDP, PEER_TIMER, PEER_CLIENT };
+enum peer_kind {
+	PEER_TCP_LISTENER,
+	PEER_UDP,
+	PEER_TIMER,
+	PEER_CLIENT,
+	PEER_SIGNAL, /* SIGTERM */
+	PEER_LINGER, /* the time to go on accepting is over */
+};
 
 struct peer {
 	enum peer_kind kind;
@@ -46,6 +58,11 @@ struct peer {
 
 static LIST_HEAD(, peer) streams = LIST_HEAD_INITIALIZER(streams);
 static int epfd;
+static size_t n_clients;
+static long linger_ms;
+static bool leaving, left; /* leaving: SIGTERM came; left: accepts no more */
+static struct peer *listeners[16];
+static size_t n_listeners;
 static char answer[ANSWER_MAX];
 static size_t answer_len;
 
@@ -65,6 +82,7 @@ static struct peer *peer_new(enum peer_kind kind, int fd)
 		die("out of memory", NULL);
 	p->kind = kind;
 	p->fd = fd;
+	n_clients += kind == PEER_CLIENT;
 	if (epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &ev) < 0)
 		die("epoll_ctl", NULL);
 	return p;
@@ -74,8 +92,11 @@ static void peer_free(struct peer *p)
 {
 	if (p->streaming)
 		LIST_REMOVE(p, streams);
+	n_clients -= p->kind == PEER_CLIENT;
 	close(p->fd);
 	free(p);
+	if (left && n_clients == 0)
+		exit(0);
 }
 
 static int open_socket(const struct hostport *hp, int type)
@@ -113,7 +134,7 @@ static bool answer_request(struct peer *p)
 	static const char stream_head[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
 					  "Transfer-Encoding: chunked\r\n\r\n";
 	char text[2 * ANSWER_MAX];
-	bool last = strcasestr(p->request, "\r\nconnection: close\r\n");
+	bool last = leaving || strcasestr(p->request, "\r\nconnection: close\r\n");
 	int n;
 
 	if (!strncmp(p->request, "GET /stream ", 12)) {
@@ -198,7 +219,7 @@ static void on_timer(struct peer *p)
 	}
 }
 
-static void start_timer(long interval_ms)
+static void start_timer(enum peer_kind kind, long interval_ms)
 {
 	struct timespec ts = {
 		.tv_sec = interval_ms / 1000, .tv_nsec = interval_ms % 1000 * 1000000};
@@ -207,7 +228,41 @@ static void start_timer(long interval_ms)
 
 	if (fd < 0 || timerfd_settime(fd, 0, &every, NULL) < 0)
 		die("timerfd", NULL);
-	peer_new(PEER_TIMER, fd);
+	peer_new(kind, fd);
+}
+
+static void watch_sigterm(void)
+{
+	sigset_t set;
+	int fd;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (fd < 0)
+		die("signalfd", NULL);
+	peer_new(PEER_SIGNAL, fd);
+}
+
+static void on_sigterm(struct peer *p)
+{
+	struct signalfd_siginfo si;
+
+	if (read(p->fd, &si, sizeof(si)) == sizeof(si) && !leaving)
+		start_timer(PEER_LINGER, linger_ms);
+	leaving = true;
+}
+
+static void on_linger(struct peer *p)
+{
+	for (size_t i = 0; i < n_listeners; i++) {
+		on_listener(listeners[i]);
+		close(listeners[i]->fd);
+	}
+	n_listeners = 0;
+	left = true;
+	peer_free(p);
 }
 
 static void serve(void)
@@ -234,6 +289,12 @@ static void serve(void)
 		case PEER_CLIENT:
 			on_client(p);
 			break;
+		case PEER_SIGNAL:
+			on_sigterm(p);
+			break;
+		case PEER_LINGER:
+			on_linger(p);
+			break;
 		}
 	}
 }
@@ -251,7 +312,7 @@ static void raise_file_limit(void)
 static void usage(int status)
 {
 	fputs("usage: helloworld -listen ADDR:PORT [-listen ...] [-say-string TEXT] [-host NAME]\n"
-	      "                  [-udp] [-interval MILLISECONDS]\n",
+	      "                  [-udp] [-interval MILLISECONDS] [-linger MILLISECONDS]\n",
 		status ? stderr : stdout);
 	exit(status);
 }
@@ -264,6 +325,7 @@ int main(int argc, char **argv)
 		{"host", required_argument, NULL, 'n'},
 		{"udp", no_argument, NULL, 'u'},
 		{"interval", required_argument, NULL, 'i'},
+		{"linger", required_argument, NULL, 'w'},
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
@@ -294,11 +356,14 @@ int main(int argc, char **argv)
 		case 'i':
 			interval_ms = strtol(optarg, NULL, 10);
 			break;
+		case 'w':
+			linger_ms = strtol(optarg, NULL, 10);
+			break;
 		default:
 			usage(o == 'h' ? 0 : 2);
 		}
 	}
-	if (n_listen == 0 || interval_ms <= 0 || optind != argc)
+	if (n_listen == 0 || interval_ms <= 0 || linger_ms < 0 || optind != argc)
 		usage(2);
 	signal(SIGPIPE, SIG_IGN);
 	raise_file_limit();
@@ -306,10 +371,13 @@ int main(int argc, char **argv)
 		(int)getpid(), host, say);
 	epfd = epoll_create1(EPOLL_CLOEXEC);
 	for (i = 0; i < n_listen; i++) {
-		peer_new(PEER_TCP_LISTENER, open_socket(&listen_on[i], SOCK_STREAM));
+		listeners[n_listeners++] =
+			peer_new(PEER_TCP_LISTENER, open_socket(&listen_on[i], SOCK_STREAM));
 		if (udp)
 			peer_new(PEER_UDP, open_socket(&listen_on[i], SOCK_DGRAM));
 	}
-	start_timer(interval_ms);
+	start_timer(PEER_TIMER, interval_ms);
+	if (linger_ms)
+		watch_sigterm();
 	serve();
 }
