@@ -36,6 +36,7 @@ enum step_class step_class(enum step_kind kind)
 	case STEP_ADDRESS_DEL:
 		return STEP_CLASS_ENTRY;
 	case STEP_SERVICE_ADD:
+		return STEP_CLASS_SERVICE_ADD;
 	case STEP_SERVICE_EDIT:
 	case STEP_SERVICE_DEL:
 	case STEP_DESTINATION_ADD:
@@ -63,6 +64,8 @@ void step_report_add(struct step_report *r, size_t index, int error)
 	if (address && !is_destination(step->kind) && step->kind != STEP_ROUTE_ADD &&
 		kernel_state_set_address(&r->blocked, address) < 0)
 		r->out_of_memory = true;
+	if (step->kind == STEP_SERVICE_ADD && kernel_state_set_port(&r->blocked, &step->key) < 0)
+		r->out_of_memory = true;
 }
 
 static bool is_blocked(const struct step_report *r, size_t index)
@@ -70,8 +73,10 @@ static bool is_blocked(const struct step_report *r, size_t index)
 	const struct step *step = &r->steps[index];
 	const struct ip_addr *address;
 
-	if (!r->blocked.n_addresses || is_destination(step->kind))
+	if (!r->blocked.n_addresses)
 		return false;
+	if (is_destination(step->kind))
+		return kernel_state_has_port(&r->blocked, &step->key);
 	address = step_address(step);
 	return address && kernel_state_has_address(&r->blocked, address);
 }
@@ -125,6 +130,7 @@ int kernel_apply(struct kernel *k, const struct step *steps, size_t n_steps,
 	if (r.n && n_errors)
 		qsort(errors, r.n < n_errors ? r.n : n_errors, sizeof(errors[0]), error_cmp);
 	free(r.blocked.addresses);
+	free(r.blocked.ports);
 	*ret_n_errors = r.n;
 	return error;
 }
@@ -237,6 +243,7 @@ static int real_apply(struct kernel *k, struct step_report *r, size_t first, siz
 		return route_apply(real->route, r, first, n);
 	case STEP_CLASS_ENTRY:
 		return ipset_apply(real->ipset, r, first, n);
+	case STEP_CLASS_SERVICE_ADD:
 	case STEP_CLASS_IPVS:
 		return ipvs_socket_apply(real->ipvs, r, first, n);
 	}

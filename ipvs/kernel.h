@@ -62,8 +62,9 @@ struct step_error {
  * after a failed step about a VIP address, later steps about the same address are
  * withheld and reported -ECANCELED, as far as they have not been sent with it already. So
  * a route that could not be removed keeps its services, and a service that could not be
- * added gets no route. Destinations are apart: none is ever withheld, and none that is
- * refused withholds anything; nor does a route that could not be added.
+ * added gets no route. Destinations are apart: only those of a service that could not be added
+ * are withheld (it may be somebody else's), and none that is refused withholds anything; nor does a
+ * route that could not be added.
  *
  * Failures are written to errors, at most n_errors of them, sorted by index, and their
  * true count to *ret_n_errors. 0 if all steps were delivered and answered, else a negative

@@ -12,7 +12,7 @@ struct step_report {
 	size_t n_errors; /* room */
 	size_t n;        /* failures so far */
 	const struct step *steps;
-	struct kernel_state blocked; /* its addresses: see kernel_apply() */
+	struct kernel_state blocked; /* its addresses and ports: see kernel_apply() */
 	bool out_of_memory;
 };
 
@@ -34,13 +34,14 @@ struct kernel {
 	const struct kernel_ops *ops;
 };
 
-/* Which socket a step goes through; the order of the enum means nothing. */
+/* Which steps may go out together; the order of the enum means nothing. */
 enum step_class {
 	STEP_CLASS_LINK,
 	STEP_CLASS_SETS,
 	STEP_CLASS_ROUTE,
 	STEP_CLASS_ENTRY,
-	STEP_CLASS_IPVS,
+	STEP_CLASS_SERVICE_ADD, /* apart from its destinations: see kernel_apply() */
+	STEP_CLASS_IPVS,        /* all else of IPVS */
 };
 enum step_class step_class(enum step_kind kind);
 

@@ -99,8 +99,8 @@ struct service {
  * How vipd knows its own services again: the time-out of a service that is not
  * persistent is kept by the kernel and means nothing to it, so vipd writes this one.
  * A service is vipd's if it has two of three marks: this signature, its key in vipd's set, its
- * address routed on vipd's link. (To a vipd that has programmed it and still runs, the signature or
- * the key is enough.) Nothing else in IPVS is ever touched.
+ * address routed on vipd's link. (To a vipd that has programmed it and still runs, signature
+ * or key is enough.) Nothing else in IPVS is ever touched.
  */
 #define SERVICE_SIGNATURE 61420U
 

@@ -10,7 +10,7 @@ struct ipvs_socket;
 int ipvs_socket_open(size_t batch, struct ipvs_socket **ret);
 struct ipvs_socket *ipvs_socket_free(struct ipvs_socket *s); /* takes NULL; returns NULL */
 
-/* Applies steps of STEP_CLASS_IPVS; errors as kernel_apply(). */
+/* Applies steps of STEP_CLASS_SERVICE_ADD or STEP_CLASS_IPVS; errors as kernel_apply(). */
 int ipvs_socket_apply(struct ipvs_socket *s, struct step_report *r, size_t first, size_t n);
 
 /* Adds all services to an unsorted state, with their destinations if asked. */

@@ -359,17 +359,15 @@ static void each_service(struct planner *pl, service_visitor visit)
 
 static void visit_add(struct planner *pl, const struct service *have, const struct service *want)
 {
-	if (have)
-		return;
-	emit_service(pl, STEP_SERVICE_ADD, want, want->timeout);
-	plan_destinations(pl, NULL, want, STEP_DESTINATION_ADD);
+	if (!have)
+		emit_service(pl, STEP_SERVICE_ADD, want, want->timeout);
 }
 
 static void visit_edit(struct planner *pl, const struct service *have, const struct service *want)
 {
-	if (!have || !want)
+	if (!want)
 		return;
-	if (has_signature(have) && service_differs(have, want)) /* else: visit_unsigned() */
+	if (have && has_signature(have) && service_differs(have, want)) /* else: visit_unsigned() */
 		emit_service(pl, STEP_SERVICE_EDIT, want, want->timeout);
 	plan_destinations(pl, have, want, STEP_DESTINATION_ADD);
 }

@@ -13,7 +13,8 @@
  *     address stays                                host's own daemons)
  *   port entries of services that come, where     so that a service is always known as vipd's,
  *     the address is not routed yet                also if the next step is never done
- *   services added, each with its destinations
+ *   services added                                (all before the first destination, so that
+ *                                                 a stranger's, made just before, gets none)
  *   services edited; destinations added
  *   port entries of services that come, where     the address is local already: complete first
  *     the address is routed already
@@ -93,8 +94,8 @@ struct plan_options {
 	 * serves namespaces with different addresses; NULL: those. `have_sources` is for a
 	 * `have` that is itself a wanted state, and was applied with these. */
 	const struct plan_sources *have_sources, *want_sources;
-	/* One mark, signature or entry, is proof. For a process that has programmed `have` itself
-	 * before: hands may have removed the others meanwhile. */
+	/* One mark, signature or entry, is proof. For a process that has programmed
+	 * `have` itself before: hands may have removed the others meanwhile. */
 	bool trust_marks;
 	/* `have` was read without destinations: those of services that exist are left alone. */
 	bool skip_destinations;

@@ -173,6 +173,7 @@ static void apply_by_class(struct kernel *k, const struct plan *p)
 		[STEP_CLASS_SETS] = "sets",
 		[STEP_CLASS_ROUTE] = "routes",
 		[STEP_CLASS_ENTRY] = "set entries",
+		[STEP_CLASS_SERVICE_ADD] = "new services",
 		[STEP_CLASS_IPVS] = "IPVS",
 	};
 	double seconds[STEP_CLASS_IPVS + 1] = {};

@@ -63,7 +63,9 @@ DAMAGES = [
     "ipset flush vipd6",
     "ipset destroy",
     "ipset del vipd 1.2.3.4,tcp:80; ipset add vipd 1.2.3.4,tcp:22; ipset del vipd-ip6 fd01:d::1",
+    # Two of the three marks by which a start would know its own.
     "ip link del vipd0; ipset destroy",
+    "ip link del vipd0; ipvsadm -E -t 1.2.3.4:80 -s rr",
     "ipvsadm -C; ip link del vipd0; ipset destroy",
 ]
 
@@ -85,8 +87,7 @@ def test_whatever_is_damaged_is_repaired_counted_and_logged(cluster):
         assert time.monotonic() - began < 10, damage
         wait_until(lambda: node.status()["kernel"]["repairs"] > repairs, f"it is counted: {damage}")
     assert node.vipd.output().count("differs from the table") >= len(DAMAGES)
-    cluster.wait_in_step([node])
-    assert node.diff() == ""
+    wait_until(lambda: node.diff() == "", "in step")
 
 
 def test_with_the_default_interval_within_30_seconds(cluster):
@@ -125,6 +126,36 @@ def test_a_failing_source_does_not_hinder_repairs(cluster, damage):
     node.run(damage)
     assert_mended(paper, node)
     paper.path.write_text(good)
+
+
+@pytest.mark.parametrize("routed", [False, True])
+def test_a_strangers_service_made_just_before_is_left_alone(cluster, routed):
+    """Between two audits vipd does not know of it, and tries to add its own."""
+    node, paper = start(cluster, audit_interval="1h")
+    key = ("tcp", "1.2.3.4" if routed else "1.2.3.9", 99)
+    stranger = [f"-A -t {key[1]}:99 -s rr", f"-a -t {key[1]}:99 -r 10.0.0.14:99 -m -w 3"]
+    node.run("\n".join(f"ipvsadm {l}" for l in stranger))
+    paper.set_app("/late", {"VIP_0": f"{key[1]}:99"}, [Backend("10.0.0.12", 31009)])
+    paper.write()
+
+    def conflict():
+        assert paper.differs(node, without=[key], foreign=":99 ") == []
+        return node.status()["kernel"]["conflicts"] == 1
+    wait_until(conflict, "it is a conflict, and all else is in place")
+    for _ in range(2):
+        node.kill_vipd()
+        node.start_vipd(masters=None, source=paper.source, audit_interval=AUDIT)
+        wait_until(conflict, "it is a conflict after a restart")
+    paper.remove_app("/late")
+    paper.write()
+    wait_until(lambda: node.status()["kernel"]["conflicts"] == 0, "it is none any more")
+    assert node.run("ipvsadm -Sn | grep :99").stdout.split() == " ".join(stranger).split()
+    # Once the stranger is gone, the VIP is ours.
+    paper.set_app("/late", {"VIP_0": f"{key[1]}:99"}, [Backend("10.0.0.12", 31009)])
+    paper.write()
+    wait_until(conflict, "a conflict again")
+    node.run(f"ipvsadm -D -t {key[1]}:99")
+    assert_mended(paper, node)
 
 
 def test_after_a_flush_nothing_is_repaired(cluster):

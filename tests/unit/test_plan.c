@@ -845,6 +845,40 @@ static void test_withheld(void **state)
 	kernel_free(k);
 }
 
+/* A stranger makes a wanted service between our reading and our adding: it gets none of our
+ * destinations, and once seen it is a conflict, although our port entry stands already. */
+static void test_stranger_in_between(void **state)
+{
+	struct kernel *k = new_model(1, UINT_MAX, 0);
+	struct kernel_state *there = model_kernel_state(k), *want = small_state();
+	struct kernel_state *have = kernel_state_new();
+	struct step_error errors[N_ERRORS];
+	struct service *stranger;
+	struct plan p = {};
+	size_t n;
+
+	assert_int_equal(plan_make(&p, have, want, NULL), 0);
+	stranger = kernel_state_service(there, &want->services[0]->key);
+	stranger->timeout = 0;
+	assert_int_equal(kernel_apply(k, p.steps, p.n_steps, errors, N_ERRORS, &n), 0);
+	assert_int_equal(errors[0].error, -EEXIST);
+	for (size_t i = 1; i < n; i++)
+		assert_int_equal(errors[i].error, -ECANCELED);
+	assert_int_equal(stranger->n_destinations, 0);
+	assert_int_equal(there->n_ports, 1);
+	assert_int_equal(there->n_routes, 0);
+	plan_done(&p);
+
+	assert_int_equal(plan_make(&p, there, want, NULL), 0);
+	assert_int_equal(p.n_conflicts, 1);
+	assert_int_equal(p.n_steps, 1);
+	assert_int_equal(p.steps[0].kind, STEP_PORT_DEL);
+	plan_done(&p);
+	kernel_state_free(have);
+	kernel_state_free(want);
+	kernel_free(k);
+}
+
 /* The model's own answers, which the tests above lean on. */
 static void test_model_answers(void **state)
 {
@@ -889,6 +923,7 @@ int main(void)
 		cmocka_unit_test(test_signature_restored),
 		cmocka_unit_test(test_fair_order),
 		cmocka_unit_test(test_withheld),
+		cmocka_unit_test(test_stranger_in_between),
 		cmocka_unit_test(test_model_answers),
 		cmocka_unit_test(test_random_pairs),
 		cmocka_unit_test(test_stop_anywhere),
