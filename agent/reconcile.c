@@ -25,6 +25,10 @@
 #define PORTION_TARGET (3 * NSEC_PER_MSEC)
 #define PORTION_MIN 16
 #define PORTION_MAX 4096
+/* A reading this old says what services there are. */
+#define FRESH (100 * NSEC_PER_MSEC)
+/* New services that are looked up one by one; for more the list of all is cheaper. */
+#define LOOKED_UP 64
 /* A portion's errors that are kept with their step; more are counted only. */
 #define ERRORS_KEPT 64
 /* Log lines about failing steps of one wanted state; the rest is summed up. */
@@ -66,6 +70,7 @@ struct reconcile {
 	bool auditing;         /* this plan repairs what others changed */
 	bool in_step;          /* nothing is left of `want` */
 	bool failing;          /* a plan ended with errors, and that was logged */
+	nsec_t last_read;      /* when `have` was last read as a whole */
 	nsec_t since;          /* when the cause of the wanted state came in */
 	sd_event_source *defer;
 };
@@ -106,6 +111,7 @@ static int read_kernel(struct reconcile *r)
 	kernel_state_free(r->have);
 	r->have = fresh;
 	r->stats.n_reads++;
+	r->last_read = now_ns();
 	return 0;
 }
 
@@ -166,14 +172,77 @@ static void run_plan(struct reconcile *r)
 	sd_event_source_set_enabled(r->defer, SD_EVENT_ON);
 }
 
+static void make_plan(struct reconcile *r)
+{
+	plan_done(&r->plan);
+	if (plan_make(&r->plan, r->have, r->want->state, &r->options) < 0)
+		abort(); /* out of memory, as everywhere in agent/ */
+}
+
+static int cmp_key(const void *a, const void *b)
+{
+	return service_key_cmp(a, b);
+}
+
+/* Takes over into `have` a service that turned up in the kernel. */
+static void meet(struct reconcile *r, const struct service *stranger)
+{
+	struct service *svc = kernel_state_service(r->have, &stranger->key);
+
+	if (!svc)
+		abort();
+	memcpy(svc->scheduler, stranger->scheduler, sizeof(svc->scheduler));
+	svc->flags = stranger->flags;
+	svc->timeout = stranger->timeout;
+	svc->netmask = stranger->netmask;
+	for (size_t i = 0; i < stranger->n_destinations; i++)
+		if (service_set_destination(svc, &stranger->destinations[i]) < 0)
+			abort();
+}
+
+/*
+ * Others may have made services since the kernel was last read. One that stands where a VIP is to
+ * come must be known before the VIP's first command: its destinations would end up in that
+ * service. True if there are such.
+ */
+static bool meet_strangers(struct reconcile *r)
+{
+	AUTO_FREE struct service_key *keys = xcalloc(r->plan.n_steps, sizeof(*keys));
+	struct kernel_state *there = NULL;
+	size_t n = 0;
+	bool any = false;
+	int x;
+
+	for (size_t i = 0; i < r->plan.n_steps; i++)
+		if (r->plan.steps[i].kind == STEP_SERVICE_ADD)
+			keys[n++] = r->plan.steps[i].key;
+	if (n == 0 || now_ns() - r->last_read < FRESH)
+		return false;
+	qsort(keys, n, sizeof(*keys), cmp_key);
+	x = n <= LOOKED_UP ? kernel_read_services(r->kernel, keys, n, &there)
+			   : kernel_read_parts(r->kernel, KERNEL_SERVICES, &there);
+	if (x < 0)
+		return false; /* then the commands themselves will tell */
+	for (size_t i = 0; i < there->n_services; i++) {
+		const struct service *svc = there->services[i];
+
+		if (!bsearch(&svc->key, keys, n, sizeof(*keys), cmp_key))
+			continue;
+		meet(r, svc);
+		any = true;
+	}
+	kernel_state_free(there);
+	return any;
+}
+
 /* Plans from what is there to what is wanted, and starts applying it. */
 static void replan(struct reconcile *r)
 {
 	size_t n_conflicts = r->stats.n_conflicts;
 
-	plan_done(&r->plan);
-	if (plan_make(&r->plan, r->have, r->want->state, &r->options) < 0)
-		abort(); /* out of memory, as everywhere in agent/ */
+	make_plan(r);
+	if (meet_strangers(r))
+		make_plan(r);
 	skip_aside(r);
 	log_conflicts(&r->plan, n_conflicts);
 	run_plan(r);
@@ -230,11 +299,30 @@ static void plan_ended(struct reconcile *r)
 		replan(r);
 }
 
+/* A service that is to be added is there already: someone made it since the kernel was read. Its
+ * port entry was added before it, so that it would be taken for vipd's at the next reading: unless
+ * it bears vipd's signature, the entry goes again. */
+static void disown(struct reconcile *r, const struct service_key *key)
+{
+	struct step step = {.kind = STEP_PORT_DEL, .key = *key};
+	struct kernel_state *there = NULL;
+	struct step_error error;
+	size_t n_errors;
+
+	if (kernel_read_services(r->kernel, key, 1, &there) < 0)
+		return;
+	if (there->n_services == 1 && there->services[0]->timeout != SERVICE_SIGNATURE)
+		(void)kernel_apply(r->kernel, &step, 1, &error, 1, &n_errors);
+	kernel_state_free(there);
+}
+
 static void step_failed(struct reconcile *r, const struct step *step, int error)
 {
 	char buf[STEP_STRLEN];
 
 	r->n_errors++;
+	if (step->kind == STEP_SERVICE_ADD && error == -EEXIST)
+		disown(r, &step->key);
 	if (r->attempt > 1)
 		set_aside(r, step);
 	/* A stranger has made it just before, and the entry may be there already: no mark alone

@@ -132,3 +132,20 @@ def test_what_others_break_is_mended_while_it_runs(cluster):
     node.run("ipvsadm -C; ip route del local 1.2.3.4 table local; ipset flush vipd")
     wait_until(lambda: same_but_counters(node.kernel_state(), whole), "all is as it was", timeout=30, interval=0.5)
     assert node.status()["kernel"]["repairs"] >= 1
+
+
+def test_service_made_behind_vipds_back_stays_foreign(cluster):
+    """It came after the kernel was last read, and a VIP wants its place before the next reading."""
+    node = cluster.nodes[0]
+    node.start_vipd(audit_interval="60s")
+    cluster.deploy("/other", {"VIP_0": "/other:80"}, instances=1)
+    cluster.wait_in_step([node])
+    node.run("ipvsadm -A -t 1.2.3.4:5000 -s rr && ipvsadm -a -t 1.2.3.4:5000 -r 10.9.9.9:80 -m -w 7")
+    cluster.deploy("/web", IP_VIP, instances=2)
+    wait_until(lambda: any(v["vip"] == "1.2.3.4:5000" and v["state"] == "conflict" for v in node.vipctl("vips")),
+               "the VIP is a conflict")
+    lines = [l for l in node.run("ipvsadm -Sn").stdout.splitlines() if "1.2.3.4:5000" in l]
+    assert lines == ["-A -t 1.2.3.4:5000 -s rr", "-a -t 1.2.3.4:5000 -r 10.9.9.9:80 -m -w 7"]
+    assert "1.2.3.4,tcp:5000" not in node.run("ipset list vipd").stdout
+    assert "1.2.3.4" not in node.run("ip route show table local dev vipd0").stdout
+    node.run("ipvsadm -D -t 1.2.3.4:5000")
