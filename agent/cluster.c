@@ -12,6 +12,8 @@
 #define REMEMBER (300 * NSEC_PER_SEC)
 /* Members that the file holds at most: enough to find the way back in. */
 #define REMEMBERED_MAX 256
+/* Between two tries to open the overlay, where the address or the port may become free. */
+#define RETRY (5 * NSEC_PER_SEC)
 /* Changes of nodes that are logged by name within a second; of more only the number is. */
 #define LOGGED_PER_SECOND 10
 
@@ -23,7 +25,8 @@ struct cluster {
 	struct overlay *overlay;
 	struct liveness *liveness;
 	char *off;
-	sd_event_source *tick, *remember;
+	struct ip_addr address, address6; /* that it was opened on */
+	sd_event_source *tick, *remember, *retry;
 	size_t n_remembered, n_agents;
 	struct gossip_addr *remembered, *agents;
 	nsec_t log_second;
@@ -322,6 +325,15 @@ static size_t own_addresses(const struct node *n, struct ip_addr out[static OVER
 	return count;
 }
 
+/* Says why the overlay is off; once, as long as the reason is the same. Takes `why` over. */
+static void stay_off(struct cluster *c, char *why)
+{
+	if (!c->off || strcmp(c->off, why) != 0)
+		log_error("overlay: off: %s", why);
+	free(c->off);
+	c->off = why;
+}
+
 static int open_overlay(struct cluster *c, const struct keys *keys)
 {
 	struct overlay_handler handler = {on_node, on_forgotten, on_self, on_conflict, c};
@@ -339,19 +351,66 @@ static int open_overlay(struct cluster *c, const struct keys *keys)
 		.n_own = own_addresses(c->node, own),
 	};
 	const char *what;
-	int r = identity_load(path, &options.identity);
+	int r;
 
+	if (!options.address.family && !options.address6.family) {
+		stay_off(c, xstrdup("this node has no address yet"));
+		return -EADDRNOTAVAIL;
+	}
+	r = identity_load(path, &options.identity);
 	if (r < 0)
 		log_warning("%s: %s; after a restart this node will be taken for another one", path,
 			strerror(-r));
 	r = overlay_new(c->loop, &options, &handler, &c->overlay, &what);
 	keys_wipe(&options.keys);
-	if (r < 0) {
-		log_error("overlay: %s %u: %s", what, options.port, strerror(-r));
+	if (r == -EADDRINUSE) {
+		stay_off(c, xasprintf("%s %u is taken by another program (ss -lnptu 'sport = :%u' "
+				      "names it): stop it, or set overlay_port",
+				    what, options.port, options.port));
 		return r;
 	}
+	if (r < 0) {
+		stay_off(c, xasprintf("%s %u: %s", what, options.port, strerror(-r)));
+		return r;
+	}
+	c->address = c->node->address;
+	c->address6 = c->node->address6;
+	free(STEAL(c->off));
 	log_notice("overlay: on port %u of cluster \"%s\"%s", options.port, options.cluster,
 		c->config->insecure ? ", INSECURE: open to anyone" : "");
+	return 0;
+}
+
+/* Opens the overlay if there are keys, and tries again later if the address is the trouble. 0, or
+ * what is wrong with the keys. */
+static int try_open(struct cluster *c)
+{
+	struct keys keys = {0};
+	char *off = STEAL(c->off);
+	int r = read_keys(c, &keys);
+
+	if (r != 0) {
+		free(off);
+		return r;
+	}
+	c->off = off;
+	r = open_overlay(c, &keys);
+	keys_wipe(&keys);
+	if (r < 0) {
+		sd_event_source_set_time_relative(c->retry, RETRY / NSEC_PER_USEC);
+		sd_event_source_set_enabled(c->retry, SD_EVENT_ONESHOT);
+		return 0;
+	}
+	send_contacts(c);
+	return 0;
+}
+
+static int on_retry(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct cluster *c = userdata;
+
+	if (!c->overlay && try_open(c) < 0)
+		log_error("overlay: %s", c->off);
 	return 0;
 }
 
@@ -362,52 +421,95 @@ static int start_timers(struct cluster *c)
 	if (r >= 0)
 		r = sd_event_source_set_enabled(c->tick, SD_EVENT_OFF);
 	if (r >= 0)
+		r = sd_event_add_time(c->loop, &c->retry, CLOCK_MONOTONIC, 0, 100000, on_retry, c);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(c->retry, SD_EVENT_OFF);
+	if (r >= 0)
 		r = sd_event_add_time_relative(c->loop, &c->remember, CLOCK_MONOTONIC,
 			REMEMBER_FIRST / NSEC_PER_USEC, 0, on_remember, c);
 	return r;
+}
+
+static struct liveness *new_liveness(const struct config *config)
+{
+	struct health_options health = {
+		.confirm = config->dead_confirm,
+		.hold = 5 * NSEC_PER_SEC,
+		.hold_max = 300 * NSEC_PER_SEC,
+	};
+
+	return liveness_new(&health);
 }
 
 int cluster_new(sd_event *loop, const struct config *config, const struct node *node,
 	const struct cluster_handler *handler, struct cluster **ret)
 {
 	struct cluster *c = xcalloc(1, sizeof(*c));
-	struct health_options health = {
-		.confirm = config->dead_confirm,
-		.hold = 5 * NSEC_PER_SEC,
-		.hold_max = 300 * NSEC_PER_SEC,
-	};
-	struct keys keys = {0};
 	int r;
 
 	c->loop = sd_event_ref(loop);
 	c->config = config;
 	c->node = node;
 	c->handler = *handler;
-	c->liveness = liveness_new(&health);
+	c->liveness = new_liveness(config);
 	load_remembered(c);
-	r = read_keys(c, &keys);
+	r = start_timers(c);
+	if (r >= 0)
+		r = try_open(c);
 	if (r == 1)
 		log_notice("overlay: off: %s; dead nodes are noticed by Mesos only", c->off);
 	else if (r < 0)
-		log_error("overlay: %s", c->off);
-	else
-		r = open_overlay(c, &keys);
-	keys_wipe(&keys);
-	if (r == 0)
-		r = start_timers(c);
+		log_error("overlay: %s", str_or(c->off, strerror(-r)));
 	if (r < 0) {
 		cluster_free(c);
 		return r;
 	}
-	send_contacts(c);
 	*ret = c;
 	return 0;
+}
+
+/* True if the address in use is not this node's any more, and there is another one. As long as it
+ * is, a route that is lost for a moment does not make this node join under the address of some
+ * bridge. */
+static bool is_gone(
+	const struct cluster *c, const struct ip_addr *used, const struct ip_addr *fresh)
+{
+	return used->family && fresh->family && ip_addr_cmp(used, fresh) != 0 &&
+	       !node_owns(c->node, used);
+}
+
+void cluster_node_changed(struct cluster *c)
+{
+	struct ip_addr own[OVERLAY_ADDRESSES_MAX];
+	bool moved = is_gone(c, &c->address, &c->node->address) ||
+		     is_gone(c, &c->address6, &c->node->address6);
+
+	if (!c->overlay) {
+		sd_event_source_set_time_relative(c->retry, 0);
+		return;
+	}
+	if (!moved) {
+		overlay_set_addresses(c->overlay, own, own_addresses(c->node, own));
+		return;
+	}
+	log_notice("overlay: this node's address is another one: joining anew");
+	save_remembered(c);
+	c->overlay = overlay_free(c->overlay);
+	/* What was known came by way of the old address. Until it is learned again nobody is out,
+	 * as after a restart. */
+	liveness_free(c->liveness);
+	c->liveness = new_liveness(c->config);
+	judged(c, true, now_ns());
+	if (try_open(c) < 0)
+		log_error("overlay: %s", c->off);
 }
 
 void cluster_reload(struct cluster *c)
 {
 	struct keys keys = {0};
 
+	if (!c->overlay && try_open(c) < 0)
+		log_error("overlay: %s", c->off);
 	if (c->overlay && read_keys(c, &keys) == 0)
 		overlay_set_keys(c->overlay, &keys);
 	else if (c->overlay)
@@ -428,6 +530,7 @@ struct cluster *cluster_free(struct cluster *c)
 	liveness_free(c->liveness);
 	sd_event_source_disable_unref(c->tick);
 	sd_event_source_disable_unref(c->remember);
+	sd_event_source_disable_unref(c->retry);
 	sd_event_unref(c->loop);
 	free(c->off);
 	free(c->remembered);

@@ -20,13 +20,16 @@ struct cluster_handler {
 };
 
 /* Without a key file, and not insecure, the overlay stays off: everybody is taken for up, and
- * cluster_off() says why. `config` and `node` must outlive it. 0 or a negative errno (logged). */
+ * cluster_off() says why; likewise while its address or port cannot be had, which is tried again.
+ * `config` and `node` must outlive it. 0 or a negative errno (logged). */
 int cluster_new(sd_event *loop, const struct config *config, const struct node *node,
 	const struct cluster_handler *handler, struct cluster **ret);
 struct cluster *cluster_free(struct cluster *c); /* takes NULL; returns NULL */
 
 /* The table's agents are members, or should be: they can be joined through. */
 void cluster_set_table(struct cluster *c, const struct vip_table *table);
+/* `node` has other addresses than before. */
+void cluster_node_changed(struct cluster *c);
 /* The configuration was reloaded: keys and contacts may be others. */
 void cluster_reload(struct cluster *c);
 

@@ -289,6 +289,8 @@ static void on_document(void *userdata, struct mesos_state *state)
 		return;
 	}
 	d->held = vip_table_free(d->held);
+	if (node_changed)
+		cluster_node_changed(d->cluster);
 	take_table(d, fresh, node_changed, since);
 }
 

@@ -86,8 +86,13 @@ static void claim_remove(struct liveness *l, const struct ip_addr *address, cons
 	for (size_t i = 0; c && i < c->n; i++)
 		if (c->by[i] == k) {
 			c->by[i] = c->by[--c->n];
-			return;
+			break;
 		}
+	if (c && c->n == 0) {
+		HASH_DEL(l->claims, c);
+		free(c->by);
+		free(c);
+	}
 }
 
 static bool is_down(const struct claim *c)

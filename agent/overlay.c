@@ -12,8 +12,8 @@
 #include "agent/util.h"
 
 /* Messages in each direction. To the thread they are few; from it, at worst one for each of
- * some thousand nodes that go down at once. What finds no place is dropped and counted; the
- * daemon then takes a snapshot instead. */
+ * some thousand nodes that go down at once. What finds no place from the thread is dropped and
+ * counted, and once there is room the state of all nodes is told anew. */
 #define QUEUE_MAX 16384
 /* A snapshot of 10,000 members takes a few milliseconds. */
 #define SNAPSHOT_TIMEOUT (250 * NSEC_PER_MSEC)
@@ -174,6 +174,15 @@ void overlay_set_witnesses(struct overlay *o, const struct gossip_addr *witnesse
 		n < GOSSIP_WITNESSES_MAX ? n : GOSSIP_WITNESSES_MAX);
 }
 
+void overlay_set_addresses(struct overlay *o, const struct ip_addr *own, size_t n)
+{
+	struct overlay_message *m = message_new(MESSAGE_ADDRESSES);
+
+	m->own.n = n < OVERLAY_ADDRESSES_MAX ? n : OVERLAY_ADDRESSES_MAX;
+	memcpy(m->own.list, own, m->own.n * sizeof(*own));
+	send_message(o, m);
+}
+
 struct overlay_snapshot *overlay_snapshot(struct overlay *o)
 {
 	struct overlay_message *m = message_new(MESSAGE_SNAPSHOT);
@@ -208,6 +217,7 @@ static void take_message(struct overlay *o, const struct overlay_message *m)
 	case MESSAGE_KEYS:
 	case MESSAGE_CONTACTS:
 	case MESSAGE_WITNESSES:
+	case MESSAGE_ADDRESSES:
 	case MESSAGE_SNAPSHOT:
 	case MESSAGE_STOP:
 		break;

@@ -69,7 +69,9 @@ struct overlay_transport_stats {
 	uint64_t links_bytes_in, links_bytes_out;              /* payload of TCP */
 	uint64_t send_errors, links_refused, handshakes_failed;
 	uint64_t forged, replayed, malformed, unknown_key, challenges;
-	uint64_t events_dropped;
+	uint64_t events_dropped;         /* and told again when there was room */
+	uint64_t floods;                 /* seconds with more datagrams than a cluster sends */
+	uint64_t accepts_paused;         /* times that no descriptor was left for a link */
 	int receive_buffer, send_buffer; /* bytes, as the kernel granted them */
 	nsec_t longest_turn;             /* of the thread's loop */
 };
@@ -84,6 +86,9 @@ struct overlay_snapshot {
 	struct gossip_neighbour neighbours[GOSSIP_NEIGHBOURS_MAX * 4];
 	uint64_t id, incarnation;
 };
+
+/* This node's addresses are others than before; where the overlay listens does not change. */
+void overlay_set_addresses(struct overlay *o, const struct ip_addr *own, size_t n);
 
 /* What the thread knows now: waits for it, a few milliseconds; NULL if it does not answer. */
 struct overlay_snapshot *overlay_snapshot(struct overlay *o);

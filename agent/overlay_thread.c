@@ -10,12 +10,18 @@
  * goes), LINK_BACKLOG bytes each to send (then the link is closed). Probes: PROBES_MAX.
  *
  * It logs through the queue: a blocked stderr must not delay a ping.
+ *
+ * The thread runs with the lowest real-time priority where that is allowed: a node whose processors
+ * are all busy still answers in time, and a few packets a second are all that it does. Who floods
+ * the port takes that from it: from FLOOD_RATE on it is a thread like any other (ahead()).
  */
 #include "agent/overlay_thread.h"
 
 #include <errno.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
+#include <sched.h>
+#include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -43,7 +49,30 @@
 #define SOCKET_BUFFER (4 * 1024 * 1024)
 #define TIMER_ACCURACY 500 /* us */
 
-enum { PRIORITY_DATAGRAM = -20, PRIORITY_LINK = -10, PRIORITY_TIMER = 10 };
+/* Datagrams in a second that no cluster sends to one node: 10,000 nodes that all speak at once. */
+#define FLOOD_RATE 20000
+/* Seconds without a flood until the thread is ahead of others again. */
+#define FLOOD_CALM 2
+/* Failures to send, without a success between, that tell of this node's own path and not of one
+ * destination that has no route. */
+#define LOCAL_ERRORS 3
+/* No accept for so long when no descriptor is left. */
+#define ACCEPT_PAUSE (100 * NSEC_PER_MSEC)
+/* After a rotation, links of a key that is gone end within this time, not all at once. */
+#define STALE_LINK_TIME (10 * NSEC_PER_SEC)
+/* A connection is not given to us before its first bytes came, for so long: whoever only asks
+ * whether a kernel is here (a probe) costs us nothing, and cannot fill the queue of a stopped
+ * process. */
+#define DEFER_ACCEPT 2
+
+/* Datagrams first, the clock last; except that after BATCHES_MAX of them everyone else has a turn.
+ */
+enum {
+	PRIORITY_DATAGRAM = -20,
+	PRIORITY_LINK = -10,
+	PRIORITY_TIMER = 10,
+	PRIORITY_DATAGRAM_REST = 20,
+};
 
 struct link {
 	UT_hash_handle hh;
@@ -81,7 +110,12 @@ struct engine {
 	struct link *greetings; /* oldest first */
 	struct probe *probes;
 	size_t n_greetings, n_probes;
-	bool local_ok, stop;
+	bool local_ok, stop, retell;
+	unsigned int n_local_errors;
+	bool ahead;    /* of other threads */
+	nsec_t second; /* in which n_second datagrams came */
+	uint64_t n_second, n_calm;
+	sd_event_source *accept_again;
 	struct overlay_transport_stats stats;
 	uint64_t id, incarnation;
 };
@@ -189,6 +223,17 @@ static void set_local(struct engine *e, bool ok)
 
 /* --- datagrams ------------------------------------------------------------- */
 
+/* One more packet is on its way, or could not be sent. */
+static void sent(struct engine *e, int error)
+{
+	if (!error) {
+		e->n_local_errors = 0;
+		set_local(e, true);
+	} else if (is_local_error(error) && ++e->n_local_errors >= LOCAL_ERRORS) {
+		set_local(e, false);
+	}
+}
+
 static void send_sealed(
 	struct engine *e, const struct gossip_addr *to, const uint8_t *bytes, size_t n)
 {
@@ -199,12 +244,11 @@ static void send_sealed(
 	if (fd < 0 || to->family == 0)
 		return;
 	if (sendto(fd, bytes, n, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&ss, len) < 0) {
+		sent(e, errno);
 		e->stats.send_errors++;
-		if (is_local_error(errno))
-			set_local(e, false);
 		return;
 	}
-	set_local(e, true);
+	sent(e, 0);
 	e->stats.packets_out++;
 	e->stats.bytes_out += n;
 }
@@ -258,6 +302,36 @@ static struct gossip_addr destination(const struct engine *e, struct msghdr *m)
 	return (struct gossip_addr){0};
 }
 
+/* Ahead of everyone else, where that is allowed. The lowest of the real-time priorities; where
+ * there is none, a priority that counts among the processes of one control group. */
+static void set_ahead(struct engine *e, bool ahead)
+{
+	struct sched_param p = {.sched_priority = ahead ? 1 : 0};
+
+	e->ahead = ahead;
+	(void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), -10);
+	(void)sched_setscheduler(0, ahead ? SCHED_RR : SCHED_OTHER, &p);
+}
+
+/* Counts datagrams by the second. */
+static void watch_flood(struct engine *e, size_t n)
+{
+	nsec_t second = now_ns() / NSEC_PER_SEC;
+
+	if (second != e->second) {
+		e->n_calm = e->n_second > FLOOD_RATE ? 0 : e->n_calm + 1;
+		e->second = second;
+		e->n_second = 0;
+	}
+	e->n_second += n;
+	if (e->ahead && e->n_second > FLOOD_RATE) {
+		e->stats.floods++;
+		set_ahead(e, false);
+	} else if (!e->ahead && e->n_calm > FLOOD_CALM && e->n_second <= FLOOD_RATE) {
+		set_ahead(e, true);
+	}
+}
+
 static int on_datagrams(sd_event_source *s, int fd, uint32_t events, void *userdata)
 {
 	static __thread uint8_t bytes[BATCH][SEAL_PACKET_MAX + 1];
@@ -267,6 +341,7 @@ static int on_datagrams(sd_event_source *s, int fd, uint32_t events, void *userd
 	struct iovec iov[BATCH];
 	char control[BATCH][128];
 	int n = BATCH;
+	size_t n_all = 0;
 
 	for (int round = 0; round < BATCHES_MAX && n == BATCH; round++) {
 		for (int i = 0; i < BATCH; i++) {
@@ -279,6 +354,7 @@ static int on_datagrams(sd_event_source *s, int fd, uint32_t events, void *userd
 				.msg_controllen = sizeof(control[i])};
 		}
 		n = recvmmsg(fd, m, BATCH, MSG_DONTWAIT, NULL);
+		n_all += n > 0 ? (size_t)n : 0;
 		for (int i = 0; i < n; i++) {
 			struct gossip_addr f = from_sockaddr(&from[i]),
 					   to = destination(e, &m[i].msg_hdr);
@@ -286,6 +362,8 @@ static int on_datagrams(sd_event_source *s, int fd, uint32_t events, void *userd
 			take_datagram(e, &f, &to, bytes[i], m[i].msg_len);
 		}
 	}
+	watch_flood(e, n_all);
+	sd_event_source_set_priority(s, n == BATCH ? PRIORITY_DATAGRAM_REST : PRIORITY_DATAGRAM);
 	return 0;
 }
 
@@ -409,7 +487,11 @@ static void link_deliver(struct link *l)
 	size_t n;
 	const uint8_t *bytes = seal_link_input(l->seal, &n);
 
-	if (n == 0 || l->closing)
+	if (l->closing) { /* gossip has let go of it */
+		seal_link_input_done(l->seal, n);
+		return;
+	}
+	if (n == 0)
 		return;
 	must(gossip_link_bytes(l->engine->gossip, now_ns(), l->handle, bytes, n));
 	seal_link_input_done(l->seal, n);
@@ -522,8 +604,7 @@ static void open_link(struct engine *e, const struct gossip_effect *effect)
 	int fd = dial(e, &effect->address);
 
 	if (fd < 0) {
-		if (is_local_error(-fd))
-			set_local(e, false);
+		sent(e, -fd);
 		must(gossip_link_closed(e->gossip, now_ns(), effect->link, close_reason(-fd)));
 		return;
 	}
@@ -574,6 +655,27 @@ static void close_link(struct engine *e, const struct gossip_effect *effect)
 	link_flush(l);
 }
 
+static int on_accept_again(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct engine *e = userdata;
+
+	for (int i = 0; i < 2; i++)
+		if (e->tcp_io[i])
+			sd_event_source_set_enabled(e->tcp_io[i], SD_EVENT_ON);
+	return 0;
+}
+
+/* No descriptor is left: the connection stays where it is, and we do not spin on it. */
+static void pause_accept(struct engine *e)
+{
+	e->stats.accepts_paused++;
+	for (int i = 0; i < 2; i++)
+		if (e->tcp_io[i])
+			sd_event_source_set_enabled(e->tcp_io[i], SD_EVENT_OFF);
+	sd_event_source_set_time_relative(e->accept_again, ACCEPT_PAUSE / NSEC_PER_USEC);
+	sd_event_source_set_enabled(e->accept_again, SD_EVENT_ONESHOT);
+}
+
 static int on_accept(sd_event_source *s, int fd, uint32_t events, void *userdata)
 {
 	struct engine *e = userdata;
@@ -582,8 +684,11 @@ static int on_accept(sd_event_source *s, int fd, uint32_t events, void *userdata
 	int conn = accept4(fd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	struct link *l, **end;
 
-	if (conn < 0)
+	if (conn < 0) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			pause_accept(e);
 		return 0;
+	}
 	if (e->n_greetings >= GREETINGS_MAX)
 		link_broke(e->greetings, GOSSIP_CLOSE_ERROR);
 	l = xcalloc(1, sizeof(*l));
@@ -691,22 +796,31 @@ size_t metadata_encode(const struct ip_addr *addresses, size_t n_addresses, cons
 	return n;
 }
 
+static bool is_printable(const uint8_t *text, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (text[i] <= ' ' || text[i] > '~')
+			return false;
+	return true;
+}
+
 void metadata_decode(const uint8_t *bytes, size_t n, struct overlay_node *ret)
 {
 	for (size_t at = 0; at + 2 <= n && at + 2 + bytes[at + 1] <= n; at += 2U + bytes[at + 1]) {
 		const uint8_t *value = bytes + at + 2;
 		size_t len = bytes[at + 1];
-		struct ip_addr *a = &ret->addresses[ret->n_addresses];
 		uint8_t family = bytes[at] == META_IPV4 ? AF_INET : AF_INET6;
 
-		if (bytes[at] == META_VERSION && len < sizeof(ret->version)) {
+		if (bytes[at] == META_VERSION && len < sizeof(ret->version) &&
+			is_printable(value, len)) {
 			memcpy(ret->version, value, len);
 			ret->version[len] = '\0';
 		} else if ((bytes[at] == META_IPV4 || bytes[at] == META_IPV6) &&
 			   len == ip_addr_len(family) && ret->n_addresses < OVERLAY_ADDRESSES_MAX) {
+			struct ip_addr *a = &ret->addresses[ret->n_addresses++];
+
 			*a = (struct ip_addr){.family = family};
 			memcpy(a->bytes, value, len);
-			ret->n_addresses++;
 		}
 	}
 }
@@ -733,6 +847,7 @@ static void tell(struct engine *e, struct overlay_message *m)
 	if (queue_push(e->out, m))
 		return;
 	e->stats.events_dropped++;
+	e->retell = true;
 	free(m);
 }
 
@@ -755,6 +870,38 @@ static void tell_node(struct engine *e, const struct gossip_event *event)
 	tell(e, m);
 }
 
+static void tell_self(struct engine *e, enum gossip_self self)
+{
+	struct overlay_message *m = xcalloc(1, sizeof(*m));
+
+	m->kind = MESSAGE_SELF;
+	m->self = self;
+	tell(e, m);
+}
+
+/* Events were lost: what is true now is told of all nodes. */
+static void tell_all(struct engine *e)
+{
+	struct gossip_stats stats;
+	struct gossip_member member;
+	size_t cursor = 0;
+
+	e->retell = false;
+	gossip_stats(e->gossip, &stats);
+	tell_self(e, stats.self);
+	while (!e->retell && gossip_member_next(e->gossip, &cursor, &member)) {
+		struct overlay_message *m;
+
+		if (member.id == e->id)
+			continue;
+		m = xcalloc(1, sizeof(*m));
+		m->kind = MESSAGE_NODE;
+		describe(&member, &m->node);
+		m->node.told = now_ns();
+		tell(e, m);
+	}
+}
+
 static void take_event(struct engine *e, const struct gossip_event *event)
 {
 	struct overlay_message *m;
@@ -771,10 +918,7 @@ static void take_event(struct engine *e, const struct gossip_event *event)
 		tell(e, m);
 		break;
 	case GOSSIP_EVENT_SELF:
-		m = xcalloc(1, sizeof(*m));
-		m->kind = MESSAGE_SELF;
-		m->self = event->self;
-		tell(e, m);
+		tell_self(e, event->self);
 		break;
 	case GOSSIP_EVENT_CONFLICT:
 		m = xcalloc(1, sizeof(*m));
@@ -829,6 +973,8 @@ static void turn(struct engine *e)
 		take_effect(e, &effect);
 	while (gossip_pop_event(e->gossip, &event))
 		take_event(e, &event);
+	if (e->retell && queue_count(e->out) == 0)
+		tell_all(e);
 	sd_event_source_set_time(e->timer, gossip_deadline(e->gossip) / NSEC_PER_USEC);
 	sd_event_source_set_enabled(e->timer, SD_EVENT_ONESHOT);
 }
@@ -877,14 +1023,32 @@ static void fill_snapshot(struct engine *e, struct overlay_snapshot *s)
 		s->n_neighbours++;
 }
 
+/* Links of a key that was taken out of the key file end: whoever had only that key is out. */
+static void end_stale_links(struct engine *e)
+{
+	for (struct link *l = e->all; l; l = l->next) {
+		if (seal_link_is_current(l->seal) || !l->told_open || l->closing)
+			continue;
+		sd_event_source_set_time_relative(
+			l->timer, randombytes_uniform(STALE_LINK_TIME / NSEC_PER_USEC));
+		sd_event_source_set_enabled(l->timer, SD_EVENT_ONESHOT);
+	}
+}
+
 static void take_command(struct engine *e, struct overlay_message *m)
 {
+	uint8_t metadata[GOSSIP_METADATA_MAX];
 	struct overlay_snapshot *s;
 
 	switch (m->kind) {
 	case MESSAGE_KEYS:
 		seal_set_keys(e->seal, &m->keys);
 		keys_wipe(&m->keys);
+		end_stale_links(e);
+		break;
+	case MESSAGE_ADDRESSES:
+		must(gossip_set_metadata(e->gossip, now_ns(), metadata,
+			metadata_encode(m->own.list, m->own.n, VIPD_VERSION, metadata)));
 		break;
 	case MESSAGE_CONTACTS:
 		must(gossip_set_contacts(e->gossip, now_ns(), m->addresses.list, m->addresses.n));
@@ -940,12 +1104,17 @@ static int listen_on(const struct gossip_addr *a, int type)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = to_sockaddr(a, &ss);
-	int fd = socket(ss.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1, r = 0;
+	int fd = socket(ss.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), r = 0;
+	int one = 1, defer = DEFER_ACCEPT;
 
 	if (fd < 0)
 		return -errno;
 	if (type == SOCK_STREAM)
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (type == SOCK_STREAM)
+		setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &defer, sizeof(defer));
+	/* An address that is still being checked for a duplicate, say. */
+	setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &one, sizeof(one));
 	if (a->family == 6) {
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
 		setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &one, sizeof(one));
@@ -1010,6 +1179,11 @@ static int start_sources(struct engine *e)
 
 	if (r >= 0)
 		r = sd_event_source_set_priority(e->timer, PRIORITY_TIMER);
+	if (r >= 0)
+		r = sd_event_add_time(e->loop, &e->accept_again, CLOCK_MONOTONIC, 0, TIMER_ACCURACY,
+			on_accept_again, e);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(e->accept_again, SD_EVENT_OFF);
 	if (r >= 0)
 		r = sd_event_add_io(
 			e->loop, &e->commands, queue_fd(e->in), EPOLLIN, on_commands, e);
@@ -1076,6 +1250,7 @@ struct engine *engine_free(struct engine *e)
 			close(e->tcp[i]);
 	}
 	sd_event_source_disable_unref(e->timer);
+	sd_event_source_disable_unref(e->accept_again);
 	sd_event_source_disable_unref(e->commands);
 	sd_event_source_disable_unref(e->post);
 	gossip_free(e->gossip);
@@ -1089,8 +1264,7 @@ void *engine_run(void *engine)
 {
 	struct engine *e = engine;
 
-	/* A little ahead of others, where that is allowed: pings wait for nobody. */
-	(void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), -10);
+	set_ahead(e, true);
 	turn(e);
 	while (!e->stop) {
 		int r = sd_event_prepare(e->loop);

@@ -9,6 +9,7 @@ enum overlay_message_kind {
 	MESSAGE_KEYS,
 	MESSAGE_CONTACTS,
 	MESSAGE_WITNESSES,
+	MESSAGE_ADDRESSES,
 	MESSAGE_SNAPSHOT,
 	MESSAGE_STOP,
 	/* from it */
@@ -27,6 +28,10 @@ struct overlay_message {
 			size_t n;
 			struct gossip_addr list[GOSSIP_CONTACTS_MAX];
 		} addresses;
+		struct {
+			size_t n;
+			struct ip_addr list[OVERLAY_ADDRESSES_MAX];
+		} own;                                 /* ADDRESSES */
 		struct overlay_rendezvous *rendezvous; /* SNAPSHOT */
 		struct overlay_node node;
 		uint64_t id;

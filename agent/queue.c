@@ -68,6 +68,16 @@ int queue_fd(const struct queue *q)
 	return q->fd;
 }
 
+size_t queue_count(struct queue *q)
+{
+	size_t n;
+
+	pthread_mutex_lock(&q->lock);
+	n = q->n;
+	pthread_mutex_unlock(&q->lock);
+	return n;
+}
+
 uint64_t queue_dropped(const struct queue *q)
 {
 	return q->n_dropped;

@@ -19,4 +19,5 @@ bool queue_push(struct queue *q, void *item);
 void *queue_pop(struct queue *q);
 /* Readable while there may be items; queue_pop() until NULL makes it quiet. */
 int queue_fd(const struct queue *q);
+size_t queue_count(struct queue *q);
 uint64_t queue_dropped(const struct queue *q); /* pushes that found it full */

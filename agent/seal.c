@@ -18,6 +18,9 @@
 #define CHALLENGE_INTERVAL (100 * NSEC_PER_MSEC)
 /* A challenge that was not answered by then is void. */
 #define CHALLENGE_LIFE (5 * NSEC_PER_SEC)
+/* Packets that a sender may have sent between the one that waits and its answer: more than it sends
+ * in a round trip, far fewer than in a minute. An older one is a replay of this very boot. */
+#define HELD_LAG 256
 
 _Static_assert(HEAD + TAG == SEAL_OVERHEAD, "what the header promises");
 _Static_assert(GOSSIP_DATAGRAM_MAX + SEAL_OVERHEAD <= SEAL_PACKET_MAX, "the MTU");
@@ -39,13 +42,14 @@ struct peer {
 	uint64_t top; /* the greatest counter seen of it */
 	uint64_t window[WINDOW /
 			64]; /* bit c % WINDOW: counter c was seen; for top - WINDOW < c <= top */
-	/* a boot that was asked and has not answered yet */
+	uint64_t generation; /* another one whenever a boot was accepted: older tokens are void */
+	/* the boot that was asked last */
 	bool asked;
 	struct boot candidate;
-	uint8_t token[TOKEN];
 	nsec_t asked_at;
-	uint8_t *held; /* plaintext of the packet that made us ask */
+	uint8_t *held; /* plaintext of the packet of it that made us ask */
 	size_t n_held;
+	uint64_t held_counter;
 	struct gossip_addr held_from;
 };
 
@@ -55,6 +59,8 @@ struct seal {
 	uint64_t id;
 	struct boot own;
 	uint64_t counter;
+	uint8_t secret[32]; /* of challenges; of this process */
+	uint64_t generations;
 	struct peer *peers; /* in order of use: the first is silent for longest */
 	struct seal_stats stats;
 	uint8_t plain[SEAL_PACKET_MAX], reply[SEAL_PACKET_MAX];
@@ -126,6 +132,7 @@ struct seal *seal_new(const struct keys *keys, const char *cluster, uint64_t id)
 	s->cluster = xstrdup(cluster);
 	s->id = id;
 	randombytes_buf(s->own.nonce, sizeof(s->own.nonce));
+	randombytes_buf(s->secret, sizeof(s->secret));
 	own_boot(s);
 	return s;
 }
@@ -238,6 +245,7 @@ static struct peer *add_peer(struct seal *s, uint64_t id)
 		peer_free(s, s->peers);
 	p = xcalloc(1, sizeof(*p));
 	p->id = id;
+	p->generation = ++s->generations;
 	HASH_ADD(hh, s->peers, id, sizeof(p->id), p);
 	s->stats.n_peers++;
 	return p;
@@ -268,14 +276,43 @@ static bool window_take(struct peer *p, uint64_t counter)
 	return true;
 }
 
-/* The sender of this packet and boot is believed from now on. */
-static void accept_boot(struct peer *p, const struct boot *b)
+/* The sender of this boot is believed from now on, and from this counter on: what it sent before we
+ * asked cannot be told from a replay. */
+static void accept_boot(struct seal *s, struct peer *p, const struct boot *b, uint64_t counter)
 {
 	p->boot = *b;
 	p->accepted = true;
 	p->asked = false;
-	p->top = 0;
-	memset(p->window, 0, sizeof(p->window));
+	p->generation = ++s->generations;
+	p->top = counter;
+	memset(p->window, 0xff, sizeof(p->window));
+}
+
+/* What a boot has to echo. It is computed anew when the answer comes, so who replays packets of
+ * other boots cannot push a challenge out of its place. */
+static void make_token(const struct seal *s, const struct peer *p, const struct boot *b,
+	uint64_t epoch, uint8_t token[static TOKEN])
+{
+	uint8_t input[8 + 8 + 8 + 1 + BOOT_NONCE];
+
+	put64(input, p->id);
+	put64(input + 8, p->generation);
+	put64(input + 16, epoch);
+	input[24] = b->key_id;
+	memcpy(input + 25, b->nonce, BOOT_NONCE);
+	crypto_generichash(token, TOKEN, input, sizeof(input), s->secret, sizeof(s->secret));
+}
+
+static bool token_is_right(
+	const struct seal *s, const struct peer *p, const struct boot *b, nsec_t now)
+{
+	uint64_t epoch = now / CHALLENGE_LIFE;
+	uint8_t token[TOKEN], last[TOKEN];
+
+	make_token(s, p, b, epoch, token);
+	make_token(s, p, b, epoch ? epoch - 1 : 0, last);
+	return sodium_memcmp(s->plain, token, TOKEN) == 0 ||
+	       sodium_memcmp(s->plain, last, TOKEN) == 0;
 }
 
 static struct seal_opened dropped(uint64_t *counter)
@@ -286,46 +323,48 @@ static struct seal_opened dropped(uint64_t *counter)
 
 /* Asks a boot that is not believed yet; its packet waits. */
 static struct seal_opened challenge(struct seal *s, struct peer *p, const struct boot *b,
-	nsec_t now, const struct gossip_addr *from, enum packet_type type, size_t n_plain)
+	nsec_t now, const struct gossip_addr *from, const uint8_t *head, size_t n_plain)
 {
 	struct seal_opened ret = {.verdict = SEAL_REPLY, .bytes = s->reply};
+	uint8_t token[TOKEN];
 	bool again = p->asked && memcmp(&p->candidate, b, sizeof(*b)) == 0;
 
 	if (again && now - p->asked_at < CHALLENGE_INTERVAL)
 		return dropped(&s->stats.stale);
-	if (!again) {
-		p->candidate = *b;
-		randombytes_buf(p->token, sizeof(p->token));
-	}
+	p->candidate = *b;
 	p->asked = true;
 	p->asked_at = now;
 	drop_held(s, p);
-	if (type == TYPE_DATA && s->stats.n_held < SEAL_HELD_MAX) {
+	if ((head[0] & 15) == TYPE_DATA && s->stats.n_held < SEAL_HELD_MAX) {
 		p->held = xcalloc(1, n_plain);
 		memcpy(p->held, s->plain, n_plain);
 		p->n_held = n_plain;
 		p->held_from = *from;
+		p->held_counter = get(head + 22, COUNTER);
 		s->stats.n_held++;
 	}
 	s->stats.challenges++;
-	ret.n = seal_typed(s, TYPE_CHALLENGE, from, p->token, TOKEN, s->reply);
+	make_token(s, p, b, now / CHALLENGE_LIFE, token);
+	ret.n = seal_typed(s, TYPE_CHALLENGE, from, token, TOKEN, s->reply);
 	return ret;
 }
 
 /* The answer to a challenge of ours. */
-static struct seal_opened take_echo(
-	struct seal *s, struct peer *p, const uint8_t *head, nsec_t now, size_t n_plain)
+static struct seal_opened take_echo(struct seal *s, struct peer *p, const struct boot *b,
+	const uint8_t *head, nsec_t now, size_t n_plain)
 {
 	struct seal_opened ret = {.verdict = SEAL_HELD_DATA};
+	uint64_t counter = get(head + 22, COUNTER);
 
-	if (!p || !p->asked || !same_boot(&p->candidate, head) || n_plain != TOKEN ||
-		now - p->asked_at > CHALLENGE_LIFE || sodium_memcmp(s->plain, p->token, TOKEN) != 0)
+	if (!p || n_plain != TOKEN || !token_is_right(s, p, b, now))
 		return dropped(&s->stats.stale);
-	accept_boot(p, &p->candidate);
-	window_take(p, get(head + 22, COUNTER));
+	accept_boot(s, p, b, counter);
 	s->stats.echoes++;
-	if (!p->held)
+	if (!p->held || !same_boot(&p->candidate, head) || counter < p->held_counter ||
+		counter - p->held_counter > HELD_LAG) {
+		drop_held(s, p);
 		return (struct seal_opened){.verdict = SEAL_DROP};
+	}
 	free(s->released);
 	ret.bytes = s->released = STEAL(p->held);
 	ret.n = p->n_held;
@@ -412,8 +451,8 @@ struct seal_opened seal_open(struct seal *s, nsec_t now, const struct gossip_add
 		return take_believed(s, from, type, n_plain);
 	}
 	if (type == TYPE_ECHO)
-		return take_echo(s, p, bytes, now, n_plain);
-	return challenge(s, p ? p : add_peer(s, id), &boot, now, from, type, n_plain);
+		return take_echo(s, p, &boot, bytes, now, n_plain);
+	return challenge(s, p ? p : add_peer(s, id), &boot, now, from, bytes, n_plain);
 }
 
 /* --- links ----------------------------------------------------------------- */
@@ -448,6 +487,7 @@ struct seal_link {
 	uint64_t peer;
 	uint8_t greetings[2][SEAL_GREETING]; /* the dialler's, the acceptor's */
 	crypto_secretstream_xchacha20poly1305_state push, pull;
+	uint8_t pull_key[32];
 	bool pulling; /* the other's stream header was read */
 	struct buffer raw, in, out;
 };
@@ -537,6 +577,11 @@ uint64_t seal_link_peer(const struct seal_link *l)
 	return l->peer;
 }
 
+bool seal_link_is_current(const struct seal_link *l)
+{
+	return find_key(l->seal, l->key_id) != NULL;
+}
+
 static void push_frame(struct seal_link *l, const void *bytes, size_t n)
 {
 	size_t n_cipher = n + crypto_secretstream_xchacha20poly1305_ABYTES;
@@ -549,7 +594,8 @@ static void push_frame(struct seal_link *l, const void *bytes, size_t n)
 	l->out.n += FRAME_LENGTH + n_cipher;
 }
 
-/* A key for one direction, of both greetings. */
+/* A key for one direction, of both greetings. Only where the greetings were checked by the
+ * cluster's key just now: later it may be gone. */
 static void stream_key(const struct seal_link *l, bool of_dialler, uint8_t key[static 32])
 {
 	derive(l->seal, find_key(l->seal, l->key_id),
@@ -567,6 +613,7 @@ static void begin_stream(struct seal_link *l)
 	buffer_add(&l->out, header, sizeof(header));
 	push_frame(l, NULL, 0);
 	sodium_memzero(key, sizeof(key));
+	stream_key(l, !l->dialler, l->pull_key);
 	l->state = LINK_CONFIRMING;
 }
 
@@ -593,13 +640,10 @@ static int read_greeting(struct seal_link *l)
 
 static int read_header(struct seal_link *l)
 {
-	uint8_t key[32];
-	int r;
+	int r = crypto_secretstream_xchacha20poly1305_init_pull(
+		&l->pull, l->raw.bytes + l->raw.at, l->pull_key);
 
-	stream_key(l, !l->dialler, key);
-	r = crypto_secretstream_xchacha20poly1305_init_pull(
-		&l->pull, l->raw.bytes + l->raw.at, key);
-	sodium_memzero(key, sizeof(key));
+	sodium_memzero(l->pull_key, sizeof(l->pull_key));
 	l->raw.at += crypto_secretstream_xchacha20poly1305_HEADERBYTES;
 	l->pulling = true;
 	return r == 0 ? 1 : -EBADMSG;

@@ -20,7 +20,7 @@
  * Replays: a window of 1,024 counters per sender, moved only when the tag is right. A boot that
  * was not met before is believed only after it has answered a challenge, so that no
  * capture of an earlier boot, or of before a restart of ours, revives. The packet that made us ask
- * waits for the answer.
+ * waits for the answer; of what the boot sent before, nothing else is taken.
  *
  * A link (TCP): both sides send a greeting with a random nonce, authenticated with the cluster's
  * key, the dialler's first; to anything else not a byte is answered. The streams' keys come
@@ -92,6 +92,8 @@ struct seal_link *seal_link_free(struct seal_link *l);
 bool seal_link_is_open(const struct seal_link *l);
 /* Who the other side is; once open. */
 uint64_t seal_link_peer(const struct seal_link *l);
+/* False if the key that it was opened with is no key of the cluster any more. */
+bool seal_link_is_current(const struct seal_link *l);
 /* Takes bytes of the stream; plaintext and what has to be sent come out of the two functions
  * below. 0 or -EBADMSG: close. */
 int seal_link_receive(struct seal_link *l, const void *bytes, size_t n);

@@ -9,9 +9,11 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "lib"))
 from cluster import Cluster  # noqa: E402
+from overlay import Overlay  # noqa: E402
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "overlay(nodes, **options): how many vipds without a kernel, and their options")
     config.addinivalue_line("markers", "cluster(nodes=2, **more): what the test's cluster is like")
 
 
@@ -34,6 +36,15 @@ def cluster(request):
         _running.pop(key).close()
 
 
+@pytest.fixture
+def overlay(request):
+    """Namespaces of as many nodes as the test's marker says, no vipd yet."""
+    marker = request.node.get_closest_marker("overlay")
+    options = {"nodes": 3, **(marker.kwargs if marker else {})}
+    with Overlay(options.pop("nodes"), **options) as o:
+        yield o
+
+
 def pytest_sessionfinish(session):
     for c in _running.values():
         c.close()
@@ -53,3 +64,5 @@ def pytest_runtest_makereport(item, call):
     report = outcome.get_result()
     if report.failed and "cluster" in getattr(item, "funcargs", {}):
         report.sections.append(("cluster logs", item.funcargs["cluster"].logs()))
+    if report.failed and "overlay" in getattr(item, "funcargs", {}):
+        report.sections.append(("vipd logs", item.funcargs["overlay"].logs()))

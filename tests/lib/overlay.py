@@ -28,13 +28,28 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from cluster import BUILD, VIPCTL, VIPD, Failure, UnixConnection, ip, wait_until  # noqa: E402, F401
+from cluster import (REPO, VIPCTL, VIPD, Failure, UnixConnection, endpoint, ip,  # noqa: E402, F401
+                     wait_until)
 
 PORT = 61420
-VIP = "9.9.9.9:80"
 BACKEND_PORT = 8080
 OBSERVED = re.compile(r"observed at (\d+\.\d+): (.*)")
 NEIGHBOURS_MIN = 8192
+
+# Sets ports up and down, and answers with the time just before.
+HAND = """
+import fcntl, socket, struct, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+def flags(name, request, value=0):
+    return struct.unpack("16sh", fcntl.ioctl(s, request, struct.pack("16sh14x", name.encode(), value))[:18])[1]
+for line in sys.stdin:
+    what, *ports = line.split()
+    now = time.monotonic()
+    for p in ports:
+        old = flags(p, 0x8913)
+        flags(p, 0x8914, old | 1 if what == "up" else old & ~1)
+    print(now, flush=True)
+"""
 
 
 def raise_neighbour_limits():
@@ -154,7 +169,7 @@ class OverlayNode:
 
     def steps_about(self, node, since):
         """Its steps about the other's backend since then."""
-        needle = f"{node.address}:{BACKEND_PORT}"
+        needle = endpoint(node.address, BACKEND_PORT)
         return [(t, text) for t, text in self.steps() if t >= since and needle in text]
 
 
@@ -169,6 +184,8 @@ class Overlay:
         self.document = self.dir / "state.json"
         self.key_file = self.dir / "key"
         self.nodes = []
+        self.vip = "9.9.9.9:80"
+        self.hand = None
 
     @staticmethod
     def address(number):
@@ -206,7 +223,7 @@ class Overlay:
                   "state": "TASK_RUNNING", "resources": {"ports": f"[{BACKEND_PORT}-{BACKEND_PORT}]"},
                   "discovery": {"ports": {"ports": [{
                       "number": BACKEND_PORT, "protocol": "tcp",
-                      "labels": {"labels": [{"key": "VIP_0", "value": VIP},
+                      "labels": {"labels": [{"key": "VIP_0", "value": self.vip},
                                             {"key": "network-scope", "value": "host"}]}}]}},
                   "statuses": [{"state": "TASK_RUNNING", "timestamp": 1.0, "container_status": {
                       "network_infos": [{"ip_addresses": [{"ip_address": n.address}]}]}}]}
@@ -229,6 +246,9 @@ class Overlay:
         ip(links, self.switch)
         for n in self.nodes:
             self.address_node(n)
+        self.hand = subprocess.Popen(
+            ["nsenter", f"--net=/run/netns/{self.switch}", "/usr/bin/python3", "-c", HAND], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def address_node(self, n):
         ip(["link set lo up", "link set eth0 up", f"addr add {n.address}/16 dev eth0"], n.netns)
@@ -240,6 +260,9 @@ class Overlay:
                     os.killpg(n.process.pid, signal.SIGKILL)
                 n.process.wait()
                 n.process = None
+        if self.hand:
+            self.hand.stdin.close()
+            self.hand.wait()
         existing = set(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else set()
         names = [n.netns for n in self.nodes] + [f"{self.prefix}sw"]
         ip([f"netns del {n}" for n in names if n in existing])
@@ -250,6 +273,11 @@ class Overlay:
     def start(self, nodes=None, **options):
         for n in nodes or self.nodes:
             n.start(**options)
+
+    def up(self, nodes=None, **options):
+        """Starts them, and waits until all see all."""
+        self.start(nodes, **options)
+        self.wait_all_up(nodes)
 
     def each(self, what, nodes=None):
         """{node: what(node)}, asked of several at a time."""
@@ -296,19 +324,22 @@ class Overlay:
         """[(observer, time, step)] of all steps since then that take weight from a backend of `about`."""
         return [(n, t, text) for n in nodes or self.nodes for t, text in n.steps()
                 if t >= since and (is_removal(text) or is_weight_zero(text))
-                and any(f"{a.address}:{BACKEND_PORT}" in text for a in about or self.nodes)]
+                and any(f"-> {endpoint(a.address, BACKEND_PORT)}" in f"{text} " for a in about or self.nodes)]
 
     # Faults. Each returns the moment just before it.
 
     def cut(self, *nodes):
-        when = time.monotonic()
-        ip([f"link set p{n.number} down" for n in nodes], self.switch)
-        return when
+        return self._ports("down", nodes)
 
     def mend(self, *nodes):
-        when = time.monotonic()
-        ip([f"link set p{n.number} up" for n in nodes], self.switch)
-        return when
+        return self._ports("up", nodes)
+
+    def _ports(self, what, nodes):
+        """Done by a process that waits for it, for on a busy machine the start of one takes longer than what
+        is to be measured."""
+        self.hand.stdin.write(" ".join([what] + [f"p{n.number}" for n in nodes]) + "\n")
+        self.hand.stdin.flush()
+        return float(self.hand.stdout.readline())
 
     def blackhole(self, *nodes):
         """Drops all that goes to and from these nodes, while their links stay up: no one is told."""

@@ -205,6 +205,64 @@ static void test_new_boot_replaces_old(void **state)
 	pair_free(&p);
 }
 
+/* The very boot that is asked sent this packet long ago: what is said anew counts, not what waited.
+ */
+static void test_old_packet_of_a_living_boot(void **state)
+{
+	struct pair p = pair_new();
+	struct keys k = one_key(1);
+	uint8_t old[SEAL_PACKET_MAX], late[SEAL_PACKET_MAX], packet[SEAL_PACKET_MAX];
+	size_t n_old, n_late = 0, n;
+	struct seal_opened o;
+
+	meet(&p, S);
+	n_old = from_a(&p, "old", old);
+	for (int i = 0; i < 1000; i++)
+		n_late = from_a(&p, "late", late);
+	seal_free(p.b);
+	p.b = seal_new(&k, "cluster", 0xb);
+	o = at_b_opens(&p, 9 * S, old, n_old);
+	assert_int_equal(o.verdict, SEAL_REPLY);
+	memcpy(packet, o.bytes, o.n);
+	o = seal_open(p.a, 9 * S, &at_b, &at_a, packet, o.n);
+	assert_int_equal(o.verdict, SEAL_REPLY);
+	memcpy(packet, o.bytes, o.n);
+	assert_int_equal(at_b_opens(&p, 9 * S, packet, o.n).verdict, SEAL_DROP);
+	assert_int_equal(seal_stats(p.b)->echoes, 1); /* a is believed, */
+	assert_int_equal(at_b_opens(&p, 9 * S, late, n_late).verdict, SEAL_DROP); /* not its past */
+	n = from_a(&p, "new", packet);
+	assert_int_equal(at_b_opens(&p, 9 * S, packet, n).verdict, SEAL_DATA);
+	assert_int_equal(seal_stats(p.b)->n_held, 0);
+	pair_free(&p);
+}
+
+/* Who replays packets of earlier boots between a challenge and its answer does not keep a new boot
+ * out. */
+static void test_replays_do_not_keep_out(void **state)
+{
+	struct pair p = pair_new();
+	struct keys k = one_key(1);
+	uint8_t old[SEAL_PACKET_MAX], packet[SEAL_PACKET_MAX], asked[SEAL_PACKET_MAX];
+	size_t n_old = from_a(&p, "old", old), n, n_asked;
+	struct seal_opened o;
+
+	seal_free(p.a);
+	p.a = seal_new(&k, "cluster", 0xa);
+	n = from_a(&p, "new", packet);
+	at_b_opens(&p, S, old, n_old);
+	o = at_b_opens(&p, S, packet, n);
+	assert_int_equal(o.verdict, SEAL_REPLY);
+	n_asked = o.n;
+	memcpy(asked, o.bytes, o.n);
+	at_b_opens(&p, S, old, n_old);
+	o = seal_open(p.a, S, &at_b, &at_a, asked, n_asked);
+	memcpy(packet, o.bytes, o.n);
+	at_b_opens(&p, S, packet, o.n);
+	n = from_a(&p, "newer", packet);
+	assert_int_equal(at_b_opens(&p, S, packet, n).verdict, SEAL_DATA);
+	pair_free(&p);
+}
+
 static void test_strangers(void **state)
 {
 	struct keys k1 = one_key(1), k2 = one_key(2);
@@ -343,6 +401,36 @@ static void test_link_strangers(void **state)
 	pair_free(&p);
 }
 
+/* A key that is taken away in the midst of a greeting leaves no stream that anyone could compute.
+ */
+static void test_link_rotation(void **state)
+{
+	struct keys old = one_key(1), new = one_key(2), both = one_key(2);
+	struct pair p = pair_new();
+	struct seal_link *d = seal_link_new(p.a, true), *c = seal_link_new(p.b, false);
+
+	both.list[both.n++] = old.list[0];
+	assert_int_equal(carry(d, c, 1000), 0); /* c has the greeting, waits for the stream */
+	seal_set_keys(p.b, &new);
+	assert_int_equal(carry(c, d, 1000), 0);
+	assert_int_equal(carry(d, c, 1000), 0);
+	assert_true(seal_link_is_open(c) && seal_link_is_open(d));
+	assert_false(seal_link_is_current(c));
+	assert_true(seal_link_is_current(d));
+	seal_set_keys(p.a, &both);
+	assert_true(seal_link_is_current(d));
+	seal_link_free(d);
+	seal_link_free(c);
+	d = seal_link_new(p.a, true);
+	c = seal_link_new(p.b, false);
+	seal_set_keys(p.a, &old);
+	assert_int_equal(carry(d, c, 1000), 0);
+	assert_true(carry(c, d, 1000) < 0); /* its key is gone before the answer */
+	seal_link_free(d);
+	seal_link_free(c);
+	pair_free(&p);
+}
+
 /* Any flipped bit of either direction ends the link before anything is believed. */
 static void test_link_tampering(void **state)
 {
@@ -384,10 +472,13 @@ int main(void)
 		cmocka_unit_test(test_destination_counts),
 		cmocka_unit_test(test_capture_does_not_revive),
 		cmocka_unit_test(test_new_boot_replaces_old),
+		cmocka_unit_test(test_old_packet_of_a_living_boot),
+		cmocka_unit_test(test_replays_do_not_keep_out),
 		cmocka_unit_test(test_strangers),
 		cmocka_unit_test(test_rotation),
 		cmocka_unit_test(test_link),
 		cmocka_unit_test(test_link_strangers),
+		cmocka_unit_test(test_link_rotation),
 		cmocka_unit_test(test_link_tampering),
 	};
 

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A node is lost, and its backend leaves every kernel; parts of the network fail, and nothing else does.
+
+The times are bounds for a busy machine; tests/bench/bench_overlay.py has the figures."""
+import signal
+import time
+
+import pytest
+from overlay import quantiles, wait_until
+
+KNOWN = 2.0  # s, for what takes 0.4 s
+
+
+def check_loss(o, lost, when):
+    survivors = o.others(lost)
+    out = o.first_out(lost, when)
+    assert len(out) == len(survivors), f"nothing happened at {set(survivors) - set(out)}"
+    median, _, worst = quantiles(out.values())
+    print(f"{lost} lost: out after {median:.3f} s, at the last survivor after {worst:.3f} s")
+    assert worst < KNOWN
+    # In two steps: no new connections at once, none at all when it is confirmed.
+    removed = o.first_out(lost, when, removed=True)
+    assert len(removed) == len(survivors)
+    assert min(removed.values()) > 1.9
+    assert o.disturbed(when, about=survivors) == [], "a backend of a living node lost its weight"
+
+
+@pytest.mark.overlay(nodes=16)
+def test_all_see_all_from_nothing(overlay):
+    began = time.monotonic()
+    overlay.start()
+    overlay.wait_all_up(timeout=15)
+    print(f"all see all after {time.monotonic() - began:.2f} s")
+    for n in overlay.nodes:
+        links = n.links()["links"]
+        assert 3 <= len(links) <= 15
+
+
+@pytest.mark.overlay(nodes=16)
+def test_link_cut_and_back(overlay):
+    overlay.up()
+    lost = overlay.nodes[5]
+    when = overlay.cut(lost)
+    check_loss(overlay, lost, when)
+    wait_until(lambda: lost.get("/v1/status")["overlay"]["self"] == "cut off", "it knows that it is cut off")
+    assert overlay.disturbed(when, nodes=[lost]) == [], "a node that is cut off judges nobody"
+    overlay.mend(lost)
+    overlay.wait_all_up(timeout=30)
+
+
+@pytest.mark.overlay(nodes=16)
+def test_namespace_gone_and_back(overlay):
+    overlay.up()
+    lost = overlay.nodes[11]
+    when = overlay.delete_namespace(lost)
+    check_loss(overlay, lost, when)
+    overlay.recreate_namespace(lost)
+    lost.start()
+    overlay.wait_all_up(timeout=30)
+
+
+@pytest.mark.overlay(nodes=20)
+def test_several_at_once(overlay):
+    overlay.up()
+    lost = overlay.nodes[3:9]
+    when = overlay.cut(*lost)
+    survivors = overlay.others(*lost)
+    for v in lost:
+        out = overlay.first_out(v, when, survivors)
+        assert len(out) == len(survivors) and max(out.values()) < 2 * KNOWN, out
+    assert overlay.disturbed(when, about=survivors) == []
+
+
+@pytest.mark.overlay(nodes=16)
+def test_halves_part_and_merge(overlay):
+    overlay.up()
+    one, two = overlay.nodes[:8], overlay.nodes[8:]
+    when = overlay.partition(one, two)
+    for side, other in (one, two), (two, one):
+        for v in other:
+            out = overlay.first_out(v, when, side, timeout=20)
+            assert len(out) == len(side), f"{v} is still used by {set(side) - set(out)}"
+        assert overlay.disturbed(when, about=side, nodes=side) == []
+    time.sleep(3)
+    overlay.heal()
+    overlay.wait_all_up(timeout=60)
+
+
+@pytest.mark.overlay(nodes=12)
+def test_one_isolated_judges_nobody(overlay):
+    overlay.up()
+    alone = overlay.nodes[7]
+    for _ in range(2):
+        when = overlay.blackhole(alone)
+        time.sleep(8)
+        assert overlay.disturbed(when, nodes=[alone]) == []
+        assert overlay.disturbed(when, about=overlay.others(alone)) == []
+        assert len(overlay.first_out(alone, when)) == 11
+        overlay.heal()
+        # The second return in so short a time is held; its status is not.
+        wait_until(lambda: all(s == "up" for n in overlay.nodes for s in n.members().values()),
+                   "all are up again", 60)
+
+
+@pytest.mark.overlay(nodes=12)
+def test_one_way_cut_is_no_death(overlay):
+    overlay.up()
+    a, b = overlay.nodes[2], overlay.nodes[6]
+    when = time.monotonic()
+    overlay.nft("add table bridge cut\nadd chain bridge cut forward { type filter hook forward priority 0; }\n"
+                f"add rule bridge cut forward iifname p{a.number} oifname p{b.number} drop\n")
+    time.sleep(8)
+    assert overlay.disturbed(when) == []
+
+
+@pytest.mark.overlay(nodes=12)
+def test_loss_of_packets_is_no_death(overlay):
+    overlay.up()
+    when = time.monotonic()
+    overlay.lose(20)
+    time.sleep(20)
+    assert overlay.disturbed(when) == []
+    overlay.heal()
+    overlay.wait_all_up(timeout=30)
+
+
+@pytest.mark.overlay(nodes=12)
+def test_lost_and_killed_are_told_apart(overlay):
+    overlay.up()
+    lost, killed = overlay.nodes[4], overlay.nodes[8]
+    when = overlay.cut(lost)
+    killed.stop(signal.SIGKILL)
+    survivors = overlay.others(lost, killed)
+    assert len(overlay.first_out(lost, when, survivors)) == len(survivors)
+    time.sleep(3)
+    assert overlay.disturbed(when, about=overlay.others(lost)) == []
