@@ -8,9 +8,9 @@
 
 /* Nanoseconds of the monotonic clock: the daemon's one time type. */
 typedef uint64_t nsec_t;
-#define NSEC_PER_USEC UINT64_C(1000)
-#define NSEC_PER_MSEC UINT64_C(1000000)
-#define NSEC_PER_SEC UINT64_C(1000000000)
+#define NSEC_PER_USEC ((nsec_t)1000)
+#define NSEC_PER_MSEC ((nsec_t)1000000)
+#define NSEC_PER_SEC ((nsec_t)1000000000)
 nsec_t now_ns(void);
 
 /* Out of memory ends the daemon here and nowhere else: the kernel goes on forwarding, and the

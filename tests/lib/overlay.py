@@ -375,8 +375,7 @@ class Overlay:
 
     def delete_namespace(self, node):
         """Takes the node's namespace away, its vipd with it: how a host's death looks to others."""
-        when = time.monotonic()
-        # The link goes first: so no reset of the dying process gets out.
+        when = self.cut(node)  # first, so that no reset of the dying process gets out
         ip([f"link del p{node.number}"], self.switch)
         node.stop(signal.SIGKILL)
         ip([f"netns del {node.netns}"])
