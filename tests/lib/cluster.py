@@ -513,8 +513,10 @@ class Cluster:
 
             def in_step(node=node, polls=polls):
                 status = node.status()
-                # The poll after next began after now for certain.
-                return status["source"]["polls"] >= polls + 2 and status["kernel"]["in_sync"]
+                # The poll after next began after now for certain. A file is watched, and read
+                # again only when it changes.
+                source = status["source"]
+                return (source["kind"] == "file" or source["polls"] >= polls + 2) and status["kernel"]["in_sync"]
             wait_until(in_step, f"vipd on {node.name} is in step with the master", timeout)
 
     # The end
