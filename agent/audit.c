@@ -50,7 +50,7 @@ static int look(struct audit *a, struct kernel *kernel, struct plan *plan)
 
 	a->have = kernel_state_free(a->have);
 	r = kernel_read(kernel, &a->have);
-	return r < 0 ? r : plan_make(plan, a->have, a->want, &a->options);
+	return r < 0 || !a->want ? r : plan_make(plan, a->have, a->want, &a->options);
 }
 
 static int look_twice(struct audit *a, struct kernel *kernel)

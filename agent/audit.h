@@ -18,8 +18,8 @@ struct auditor;
 /* One kernel to be compared. All members but the results belong to the caller, and stay
  * untouched until `done`. */
 struct audit {
-	struct kernel_options open; /* which kernel: opened for this audit only */
-	const struct kernel_state *want;
+	struct kernel_options open;      /* which kernel: opened for this audit only */
+	const struct kernel_state *want; /* NULL: to be read only, for who wants to look */
 	struct plan_options options;
 	void (*done)(struct audit *audit); /* called from the event loop */
 	void *userdata;
@@ -27,7 +27,7 @@ struct audit {
 	/* results, the caller's to free */
 	int error;                 /* 0 or a negative errno: then there are no others */
 	struct kernel_state *have; /* what the last dump showed */
-	struct plan plan;          /* from there to `want`: steps that both dumps asked for */
+	struct plan plan; /* from there to `want`, if given: steps that both dumps asked for */
 	nsec_t duration;
 	struct audit *next; /* the auditor's own */
 };

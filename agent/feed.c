@@ -129,6 +129,7 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *userdata)
 	if (status != 200)
 		return size * n; /* the body of an error page is of no interest */
 	f->stats.n_bytes += size * n;
+	f->stats.last_byte = now_ns();
 	if (mesos_parser_feed(f->parser, bytes, size * n) < 0)
 		return 0; /* ends the transfer; request_failure() tells why */
 	return size * n;
@@ -347,6 +348,7 @@ static char *parse_file(struct feed *f, int fd, struct mesos_state **ret)
 	}
 	if (n < 0)
 		return xstrdup(strerror(errno));
+	f->stats.last_byte = now_ns();
 	if (mesos_parser_finish(f->parser, ret) < 0)
 		return xstrdup(mesos_parser_error(f->parser));
 	return NULL;

@@ -31,6 +31,7 @@ struct feed_stats {
 	uint64_t n_documents;
 	const char *url; /* what the last document was asked of, after redirects; or the file */
 	nsec_t last_begun, last_success; /* monotonic; 0: never */
+	nsec_t last_byte;                /* when the last byte of the last answer came in */
 	nsec_t last_duration;
 	const char *error; /* why the last poll failed; NULL if it did not */
 };

@@ -40,11 +40,20 @@ struct mesos_port {
 	const char **vip_keys; /* their label keys: "VIP_0" */
 };
 
+/* Why a task has its weight. */
+enum weight_reason {
+	WEIGHT_HEALTHY,   /* 1: runs and is not known to be unhealthy */
+	WEIGHT_UNHEALTHY, /* 0, as the others: its health check says so */
+	WEIGHT_NO_RESULT, /* it declares a health check, which has no result yet */
+	WEIGHT_KILLING,   /* it is being killed */
+};
+
 struct mesos_task {
 	const char *id, *framework_id, *agent_id;
 	bool docker;     /* container type DOCKER: keeps its host port on its own node */
 	bool killing;    /* TASK_KILLING */
 	uint32_t weight; /* 1: runs and is not known to be unhealthy; else 0 */
+	enum weight_reason weight_reason;
 	size_t n_addresses;
 	struct ip_addr *addresses; /* of its latest status */
 	size_t n_ports;

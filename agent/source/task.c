@@ -434,15 +434,16 @@ static struct json_object *latest_status(struct json_object *task)
 	return latest;
 }
 
-static uint32_t weight(struct json_object *task, struct json_object *status, bool killing)
+static enum weight_reason weight_reason(
+	struct json_object *task, struct json_object *status, bool killing)
 {
 	struct json_object *healthy = json_member(status, "healthy");
 
 	if (killing)
-		return 0;
+		return WEIGHT_KILLING;
 	if (json_object_is_type(healthy, json_type_boolean))
-		return json_object_get_boolean(healthy) ? 1 : 0;
-	return json_member(task, "health_check") ? 0 : 1;
+		return json_object_get_boolean(healthy) ? WEIGHT_HEALTHY : WEIGHT_UNHEALTHY;
+	return json_member(task, "health_check") ? WEIGHT_NO_RESULT : WEIGHT_HEALTHY;
 }
 
 static void add_address(struct mesos_task *task, struct json_object *text)
@@ -546,7 +547,8 @@ static int read_object(struct task_reader *r, struct json_object *o, struct task
 	ret->task.id = arena_strdup(r->arena, r->id);
 	ret->task.docker = type && strcmp(type, "DOCKER") == 0;
 	ret->task.killing = strcmp(state, "TASK_KILLING") == 0;
-	ret->task.weight = weight(o, status, ret->task.killing);
+	ret->task.weight_reason = weight_reason(o, status, ret->task.killing);
+	ret->task.weight = ret->task.weight_reason == WEIGHT_HEALTHY;
 	read_addresses(r, status, &ret->task);
 	return TASK_READ_KEEP;
 }

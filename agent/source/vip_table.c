@@ -104,6 +104,7 @@ static struct vip_backend backend_at(
 	struct vip_backend backend = {.address = at_agent ? *b->agent : b->task->addresses[i],
 		.port = port->host_port ? port->host_port : port->container_port,
 		.weight = b->task->weight,
+		.weight_reason = b->task->weight_reason,
 		.agent = *b->agent,
 		.task = b->task_id,
 		.framework = b->framework,
@@ -531,4 +532,24 @@ static int key_cmp(const void *key, const void *vip)
 const struct vip *vip_table_find(const struct vip_table *t, const struct service_key *key)
 {
 	return t->n_vips ? bsearch(key, t->vips, t->n_vips, sizeof *t->vips, key_cmp) : NULL;
+}
+
+static int backend_key_cmp(const void *key, const void *backend)
+{
+	return endpoint_cmp(key, backend);
+}
+
+const struct vip_backend *vip_find_backend(
+	const struct vip *vip, const struct ip_addr *address, uint16_t port)
+{
+	struct vip_backend key = {.address = *address, .port = port};
+	const struct vip_backend *b = NULL;
+
+	if (vip->n_backends)
+		b = bsearch(&key, vip->backends, vip->n_backends, sizeof *b, backend_key_cmp);
+	for (size_t i = 0; !b && i < vip->n_backends; i++)
+		if (ip_addr_cmp(&vip->backends[i].local_address, address) == 0 &&
+			vip->backends[i].local_port == port)
+			b = &vip->backends[i];
+	return b;
 }

@@ -14,6 +14,7 @@ struct vip_backend {
 	struct ip_addr local_address; /* as reached on `agent` itself: differs for a non-Docker */
 	uint16_t local_port;          /* task with a port mapping */
 	uint32_t weight;              /* 0 or 1 */
+	enum weight_reason weight_reason;
 	struct ip_addr agent;
 	const char *task;      /* id */
 	const char *framework; /* name */
@@ -79,6 +80,10 @@ void vip_table_diff_done(struct vip_table_diff *diff);
 /* True if both tables mean the same. */
 bool vip_table_equal(const struct vip_table *a, const struct vip_table *b);
 const struct vip *vip_table_find(const struct vip_table *t, const struct service_key *key);
+
+/* The backend with this address and port, in either of its forms; NULL: none. */
+const struct vip_backend *vip_find_backend(
+	const struct vip *vip, const struct ip_addr *address, uint16_t port);
 
 /* The JSON array of `vipctl table --json`; ends with a newline. Caller frees. */
 char *vip_table_to_json(const struct vip_table *t);
