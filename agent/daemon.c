@@ -155,7 +155,8 @@ static void keep_ticking(struct daemon *d)
 }
 
 /* Table, node or drains changed: the kernel is to follow. `diff` is what of the table. */
-static void update_desired_from(struct daemon *d, const struct vip_table_diff *diff, nsec_t since)
+static void update_desired_from(
+	struct daemon *d, enum event_cause cause, const struct vip_table_diff *diff, nsec_t since)
 {
 	struct desired *before = d->desired;
 	size_t n_refused = d->desired ? d->desired->n_refused : 0;
@@ -192,17 +193,18 @@ static void update_desired_from(struct daemon *d, const struct vip_table_diff *d
 	if (d->desired->drains_changed)
 		drains_changed(d);
 	keep_ticking(d);
+	watch_desired(d->watch, cause, since, in.now);
 	reconcile_want(d->reconcile, STEAL(d->desired->want), since);
 	if (d->namespaces)
 		namespaces_want(d->namespaces, reconcile_wanted(d->reconcile));
 }
 
 /* The table is as it was. */
-static void update_desired(struct daemon *d, nsec_t since)
+static void update_desired(struct daemon *d, enum event_cause cause, nsec_t since)
 {
 	const struct vip_table_diff none = {0};
 
-	update_desired_from(d, &none, since);
+	update_desired_from(d, cause, &none, since);
 }
 
 static int on_drain_tick(sd_event_source *s, uint64_t usec, void *userdata)
@@ -214,7 +216,7 @@ static int on_drain_tick(sd_event_source *s, uint64_t usec, void *userdata)
 	if (n > 0 && reconcile_observe(d->reconcile, keys, n) < 0)
 		n = 0;
 	if (drains_observe(d->drains, reconcile_have(d->reconcile), keys, n, now_ns()))
-		update_desired(d, now_ns());
+		update_desired(d, CAUSE_DRAIN, now_ns());
 	if (drains_count(d->drains) > 0)
 		arm_at(s, now_ns() + DRAIN_TICK);
 	return 0;
@@ -222,7 +224,7 @@ static int on_drain_tick(sd_event_source *s, uint64_t usec, void *userdata)
 
 static int on_ramp_tick(sd_event_source *s, uint64_t usec, void *userdata)
 {
-	update_desired(userdata, now_ns());
+	update_desired(userdata, CAUSE_RAMP, now_ns());
 	return 0;
 }
 
@@ -242,6 +244,8 @@ static bool hold_emptying(struct daemon *d, const struct vip_table *fresh)
 static void recovered(struct daemon *d)
 {
 	if (d->failing)
+		watch_source(d->watch, NULL);
+	if (d->failing)
 		log_notice("source: answers again: %s", str_or(feed_stats(d->feed)->url, "?"));
 	d->failing = false;
 }
@@ -258,12 +262,13 @@ static void take_table(struct daemon *d, struct vip_table *fresh, bool node_chan
 		log_table_change(old, fresh, &diff);
 		d->table_since = now_ns();
 		d->n_table_changes++;
+		watch_table(d->watch, fresh, &diff, now_ns());
 	}
 	d->table = fresh;
 	cluster_set_table(d->cluster, fresh);
 	if (!same || node_changed ||
 		(d->desired && d->desired->n_refused)) /* refusals name its VIPs */
-		update_desired_from(d, &diff, since);
+		update_desired_from(d, CAUSE_DOCUMENT, &diff, since);
 	vip_table_diff_done(&diff);
 	vip_table_free(old);
 }
@@ -280,7 +285,7 @@ static void on_document(void *userdata, struct mesos_state *state)
 	};
 	struct vip_table *fresh = vip_table_build(state, &options);
 	bool node_changed = update_node(d) > 0;
-	nsec_t since = feed_stats(d->feed)->last_begun;
+	nsec_t since = feed_stats(d->feed)->last_byte;
 
 	mesos_state_free(state);
 	recovered(d);
@@ -300,6 +305,8 @@ static void on_failure(void *userdata, const char *reason)
 
 	d->held = vip_table_free(d->held);
 	if (!d->failing)
+		watch_source(d->watch, reason);
+	if (!d->failing)
 		log_warning("source: %s; the table stays as it is", reason);
 	d->failing = true;
 }
@@ -316,8 +323,16 @@ static void on_settled(void *userdata)
 	struct daemon *d = userdata;
 	const struct reconcile_stats *s = reconcile_stats(d->reconcile);
 
+	watch_settled(d->watch);
 	sd_notifyf(0, "STATUS=%zu VIPs, %zu backends; kernel %s", d->table ? d->table->n_vips : 0,
 		count_backends(d->table), s->n_failing ? "differs" : "in step");
+}
+
+static void on_step(void *userdata, const struct step *step, int error, bool repair)
+{
+	struct daemon *d = userdata;
+
+	watch_step(d->watch, step, error, repair);
 }
 
 int flush_kernel(struct reconcile *reconcile)
@@ -342,6 +357,8 @@ int daemon_flush(struct daemon *d)
 	r = flush_kernel(d->reconcile);
 	if (r < 0)
 		log_error("flush: %s", strerror(-r));
+	else
+		watch_flushed(d->watch);
 	return r;
 }
 
@@ -350,10 +367,12 @@ static void on_firewall(void *userdata)
 {
 	struct daemon *d = userdata;
 
+	if (d->firewall)
+		watch_rules(d->watch, firewall_stats(d->firewall)->n_writes);
 	if (d->surrounded)
 		return;
 	d->surrounded = true;
-	update_desired(d, now_ns());
+	update_desired(d, CAUSE_START, now_ns());
 }
 
 /* Link, sets and rules, in this order, before any VIP. */
@@ -426,7 +445,7 @@ static int on_reload(sd_event_source *s, const struct signalfd_siginfo *si, void
 			d->paused = false;
 			surround(d);
 		}
-		update_desired(d, now_ns());
+		update_desired(d, CAUSE_RELOAD, now_ns());
 		feed_kick(d->feed);
 	} else {
 		log_error("reload: nothing was changed");
@@ -483,7 +502,7 @@ static uint64_t node_seed(const struct node *n)
 static int open_kernel(struct daemon *d)
 {
 	struct kernel_options options = {.device = d->config->device, .dry = d->config->observe};
-	struct reconcile_handler handler = {on_settled, d};
+	struct reconcile_handler handler = {.step = on_step, .settled = on_settled, .userdata = d};
 	const char *what = "auditor";
 	/* Nobody else changes what only we remember: there is nothing to audit. */
 	int r = d->config->observe ? 0 : auditor_new(d->loop, &d->auditor);
@@ -512,7 +531,7 @@ static int open_control(struct daemon *d)
 
 static void on_cluster_changed(void *userdata, nsec_t since)
 {
-	update_desired(userdata, since);
+	update_desired(userdata, CAUSE_NODE, since);
 }
 
 static int open_cluster(struct daemon *d)
@@ -604,6 +623,7 @@ int daemon_init(struct daemon *d)
 	int r;
 
 	d->started = now_ns();
+	d->watch = watch_new(d);
 	block_signals();
 	r = sd_event_default(&d->loop);
 	if (r < 0)
@@ -625,7 +645,7 @@ int daemon_init(struct daemon *d)
 
 void daemon_done(struct daemon *d)
 {
-	control_free(d->control);
+	d->control = control_free(d->control);
 	cluster_free(d->cluster);
 	feed_free(d->feed);
 	resolver_free(d->resolver);
@@ -639,6 +659,7 @@ void daemon_done(struct daemon *d)
 	drains_free(d->drains);
 	ramps_free(d->ramps);
 	firewall_free(d->firewall);
+	watch_free(d->watch);
 	sd_event_source_disable_unref(d->audit);
 	sd_event_source_disable_unref(d->drain_tick);
 	sd_event_source_disable_unref(d->ramp_tick);

@@ -16,6 +16,7 @@
 #include "agent/namespaces.h"
 #include "agent/reconcile.h"
 #include "agent/resolve.h"
+#include "agent/watch.h"
 
 struct daemon {
 	sd_event *loop;
@@ -43,6 +44,7 @@ struct daemon {
 	struct namespaces *namespaces; /* NULL: the operator wants none */
 	bool surrounded;               /* the rules were seen to: VIPs may appear */
 	struct control *control;
+	struct watch *watch;
 	bool paused;  /* by flush: nothing is programmed */
 	bool failing; /* the feed failed last time, and that was logged */
 

@@ -316,6 +316,12 @@ static void disown(struct reconcile *r, const struct service_key *key)
 	kernel_state_free(there);
 }
 
+static void tell_step(const struct reconcile *r, const struct step *step, int error)
+{
+	if (r->handler.step)
+		r->handler.step(r->handler.userdata, step, error, r->auditing);
+}
+
 static void step_failed(struct reconcile *r, const struct step *step, int error)
 {
 	char buf[STEP_STRLEN];
@@ -329,7 +335,10 @@ static void step_failed(struct reconcile *r, const struct step *step, int error)
 	 * is proof now. */
 	if (step->kind == STEP_SERVICE_ADD && error == -EEXIST)
 		r->options.trust_marks = false;
-	if (!r->failing && error != -ECANCELED && r->n_logged++ < ERRORS_LOGGED)
+	if (r->failing || error == -ECANCELED)
+		return;
+	tell_step(r, step, error);
+	if (r->n_logged++ < ERRORS_LOGGED)
 		log_warning("kernel: %s: %s", step_format(step, buf), strerror(-error));
 }
 
@@ -352,9 +361,12 @@ static void take_over(
 	for (size_t i = 0; i < n; i++) {
 		const struct step *step = &r->plan.steps[r->cursor + i];
 
-		if (e < n_errors && errors[e].index == i)
+		if (e < n_errors && errors[e].index == i) {
 			step_failed(r, step, errors[e++].error);
-		else if (kernel_state_apply(r->have, step) == -ENOMEM)
+			continue;
+		}
+		tell_step(r, step, 0);
+		if (kernel_state_apply(r->have, step) == -ENOMEM)
 			abort();
 		else if (r->kernel_options.dry)
 			log_observed(step);

@@ -37,6 +37,10 @@ struct reconcile_handler {
 	/* The kernel holds what was wanted, as far as it would take it. */
 	void (*settled)(void *userdata);
 	void *userdata;
+	/* A step was acknowledged (error 0), or has failed when none failed before (negative
+	 * errno). reconcile_have() is as it was before the step. `repair`: it was an audit's. NULL:
+	 * nobody wants to know. */
+	void (*step)(void *userdata, const struct step *step, int error, bool repair);
 };
 
 /* Opens the kernel and reads it. `auditor` may be NULL: then reconcile_audit() does nothing. 0 or a

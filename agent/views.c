@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  *   GET  /v1/status  one object: source, table, node, kernel
- *   GET  /v1/table   the VIPs, each with what became of it here
+ *   GET  /v1/table   the VIPs, each with what became of it here; ?fresh=1: the kernel is read for
+ *                    it, with connection counts and drains
+ *   GET  /v1/why     ?q=VIP|BACKEND|TASK: what stands in its way (why.h)
+ *   GET  /v1/events  what happened here (watch.h)
  *   GET  /v1/vips    the VIPs in the shape of dcos-net
  *   GET  /v1/nodes   the overlay's members
  *   GET  /v1/links   this node's own links, and the overlay's counters
@@ -10,70 +13,17 @@
  *   POST /v1/flush   removes everything from the kernel
  *
  * Times are in seconds, as numbers; -1 means never.
+ *
+ * Where a fresh reading of the kernel is needed, the auditor's thread makes it, and the answer
+ * waits for it: with a large table that takes a good part of a second.
  */
 #include "agent/views.h"
 
 #include <errno.h>
-#include <json-c/json.h>
 
-static void put_string(json_object *o, const char *key, const char *value)
-{
-	json_object_object_add(o, key, value ? json_object_new_string(value) : NULL);
-}
-
-static void put_int(json_object *o, const char *key, uint64_t value)
-{
-	json_object_object_add(o, key, json_object_new_int64((int64_t)value));
-}
-
-static void put_bool(json_object *o, const char *key, bool value)
-{
-	json_object_object_add(o, key, json_object_new_boolean(value));
-}
-
-/* Rounded to microseconds: what a person reads, and no noise of binary fractions. */
-static void put_seconds(json_object *o, const char *key, double seconds)
-{
-	char text[32];
-
-	snprintf(text, sizeof(text), "%.6g", seconds);
-	json_object_object_add(o, key, json_object_new_double_s(seconds, text));
-}
-
-static void put_duration(json_object *o, const char *key, nsec_t d)
-{
-	put_seconds(o, key, (double)(d / NSEC_PER_USEC) / 1e6);
-}
-
-static void put_age(json_object *o, const char *key, nsec_t when)
-{
-	put_seconds(o, key, when ? (double)((now_ns() - when) / NSEC_PER_USEC) / 1e6 : -1);
-}
-
-static void put_address(json_object *o, const char *key, const struct ip_addr *a)
-{
-	char buf[IP_ADDR_STRLEN];
-
-	put_string(o, key, a->family ? ip_addr_format(a, buf) : NULL);
-}
-
-static char *to_text(json_object *o)
-{
-	char *text =
-		xasprintf("%s\n", json_object_to_json_string_ext(o,
-					  JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
-
-	json_object_put(o);
-	return text;
-}
-
-static char *error_text(const char *text)
-{
-	json_object *o = json_object_new_object();
-
-	put_string(o, "error", text);
-	return to_text(o);
-}
+#include "agent/put.h"
+#include "agent/sysctl.h"
+#include "agent/why.h"
 
 /* --- status ---------------------------------------------------------------- */
 
@@ -206,6 +156,19 @@ static json_object *kernel_view(const struct daemon *d)
 	return o;
 }
 
+static json_object *latency_view(const struct daemon *d)
+{
+	struct events_latency latency;
+	json_object *o = json_object_new_object();
+
+	events_latency(watch_events(d->watch), &latency);
+	put_int(o, "changes", latency.n);
+	put_duration(o, "p50", latency.p50);
+	put_duration(o, "p99", latency.p99);
+	put_duration(o, "max", latency.max);
+	return o;
+}
+
 static json_object *firewall_view(const struct daemon *d)
 {
 	const struct firewall_stats *s = d->firewall ? firewall_stats(d->firewall) : NULL;
@@ -314,7 +277,8 @@ static json_object *namespaces_summary(const struct daemon *d)
 	return o;
 }
 
-static void view_status(struct daemon *d, struct control_reply *reply)
+static void view_status(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply)
 {
 	json_object *o = json_object_new_object();
 
@@ -328,15 +292,11 @@ static void view_status(struct daemon *d, struct control_reply *reply)
 	json_object_object_add(o, "firewall", firewall_view(d));
 	json_object_object_add(o, "overlay", overlay_view(d));
 	json_object_object_add(o, "namespaces", namespaces_summary(d));
-	reply->body = to_text(o);
+	json_object_object_add(o, "document_to_kernel", latency_view(d));
+	reply->body = put_to_text(o);
 }
 
 /* --- the table ------------------------------------------------------------- */
-
-static const char *protocol_name(uint8_t protocol)
-{
-	return protocol == IPPROTO_UDP ? "udp" : "tcp";
-}
 
 /* "redis.marathon.l4lb.thisdcos.directory:6379", "1.2.3.4:5000" */
 static char *vip_text(const struct vip *vip)
@@ -359,7 +319,8 @@ static bool in_conflict(const struct daemon *d, const struct service_key *key)
 }
 
 /* What became of a VIP on this node, in one word and a reason. */
-static const char *vip_state(const struct daemon *d, const struct vip *vip, const char **ret_reason)
+static const char *vip_state(const struct daemon *d, const struct vip *vip,
+	const struct kernel_state *have, const char **ret_reason)
 {
 	const struct refused *refused = desired_refusal(d->desired, vip, NULL);
 
@@ -377,15 +338,27 @@ static const char *vip_state(const struct daemon *d, const struct vip *vip, cons
 			"an IPVS service with this address and port exists that vipd did not make";
 		return "conflict";
 	}
-	if (!kernel_state_find(reconcile_have(d->reconcile), &vip->key)) {
+	if (!kernel_state_find(have, &vip->key)) {
 		*ret_reason = "not in the kernel yet";
 		return "pending";
 	}
 	return "programmed";
 }
 
+static const char *weight_text(const struct vip_backend *b)
+{
+	static const char *const texts[] = {
+		[WEIGHT_HEALTHY] = "healthy",
+		[WEIGHT_UNHEALTHY] = "unhealthy",
+		[WEIGHT_NO_RESULT] = "no result of its health check yet",
+		[WEIGHT_KILLING] = "being killed",
+	};
+
+	return texts[b->weight_reason];
+}
+
 static json_object *backend_view(const struct daemon *d, const struct vip *vip,
-	const struct vip_backend *b, const struct service *svc)
+	const struct vip_backend *b, const struct service *svc, bool fresh)
 {
 	const struct refused *refused = desired_refusal(d->desired, vip, b->framework_id);
 	json_object *o = json_object_new_object();
@@ -397,6 +370,7 @@ static json_object *backend_view(const struct daemon *d, const struct vip *vip,
 	put_address(o, "address", &b->address);
 	put_int(o, "port", b->port);
 	put_int(o, "weight", b->weight);
+	put_string(o, "health", weight_text(b));
 	put_address(o, "agent", &b->agent);
 	put_string(o, "task", b->task);
 	put_string(o, "framework", b->framework);
@@ -408,40 +382,241 @@ static json_object *backend_view(const struct daemon *d, const struct vip *vip,
 		put_int(o, "kernel_port", port);
 		put_int(o, "kernel_weight", dest->weight);
 	}
+	if (dest && fresh) {
+		put_int(o, "active", dest->n_active);
+		put_int(o, "inactive", dest->n_inactive);
+	}
 	return o;
 }
 
-static json_object *vip_view(const struct daemon *d, const struct vip *vip)
+static json_object *drain_view(const struct daemon *d, const struct service *svc,
+	const struct destination *dest, const struct drain *drain)
 {
-	const struct service *svc = kernel_state_find(reconcile_have(d->reconcile), &vip->key);
+	const struct gone_item *item =
+		gone_find(watch_gone(d->watch), &svc->key, &dest->address, dest->port);
+	nsec_t now = now_ns();
+	json_object *o = json_object_new_object();
+
+	put_address(o, "address", &dest->address);
+	put_int(o, "port", dest->port);
+	put_string(o, "task", item ? item->task : NULL);
+	put_int(o, "active", dest->n_active);
+	put_int(o, "inactive", dest->n_inactive);
+	put_duration(o, "since", now - drain->since);
+	put_duration(o, "left", drain->deadline > now ? drain->deadline - now : 0);
+	return o;
+}
+
+/* The destinations of a service that drain. */
+static json_object *drains_view(const struct daemon *d, const struct service *svc)
+{
+	json_object *list = json_object_new_array();
+
+	for (size_t i = 0; svc && i < svc->n_destinations; i++) {
+		const struct destination *dest = &svc->destinations[i];
+		struct drain_key key = {svc->key, dest->address, dest->port};
+		const struct drain *drain = drains_find(d->drains, &key);
+
+		if (drain)
+			json_object_array_add(list, drain_view(d, svc, dest, drain));
+	}
+	return list;
+}
+
+static void put_key(json_object *o, const struct service_key *key)
+{
+	put_protocol(o, "protocol", key->protocol);
+	put_address(o, "address", &key->address);
+	put_int(o, "port", key->port);
+}
+
+static json_object *vip_view(
+	const struct daemon *d, const struct vip *vip, const struct kernel_state *have, bool fresh)
+{
+	const struct service *svc = kernel_state_find(have, &vip->key);
 	json_object *o = json_object_new_object(), *backends = json_object_new_array();
 	AUTO_FREE char *text = vip_text(vip);
-	const char *reason, *state = vip_state(d, vip, &reason);
+	const char *reason, *state = vip_state(d, vip, have, &reason);
 
 	put_string(o, "vip", text);
 	put_string(o, "name", vip->name);
-	put_string(o, "protocol", protocol_name(vip->key.protocol));
-	put_address(o, "address", &vip->key.address);
-	put_int(o, "port", vip->key.port);
+	put_key(o, &vip->key);
 	put_string(o, "state", state);
 	put_string(o, "reason", reason);
 	for (size_t i = 0; i < vip->n_backends; i++)
-		json_object_array_add(backends, backend_view(d, vip, &vip->backends[i], svc));
+		json_object_array_add(
+			backends, backend_view(d, vip, &vip->backends[i], svc, fresh));
 	json_object_object_add(o, "backends", backends);
+	if (fresh)
+		json_object_object_add(o, "draining", drains_view(d, svc));
 	return o;
 }
 
-static void view_table(struct daemon *d, struct control_reply *reply)
+/* A VIP that has left the table and is in the kernel for what drains behind it. */
+static json_object *gone_vip_view(const struct daemon *d, const struct service *svc)
+{
+	const struct gone_item *item =
+		gone_find(watch_gone(d->watch), &svc->key, &(struct ip_addr){0}, 0);
+	struct vip vip = {.key = svc->key, .name = item ? item->name : NULL};
+	json_object *o = json_object_new_object();
+	AUTO_FREE char *text = vip_text(&vip);
+
+	put_string(o, "vip", text);
+	put_string(o, "name", vip.name);
+	put_key(o, &vip.key);
+	put_string(o, "state", "draining");
+	put_string(o, "reason", "its tasks have ended; what connections there are go on");
+	json_object_object_add(o, "backends", json_object_new_array());
+	json_object_object_add(o, "draining", drains_view(d, svc));
+	return o;
+}
+
+static char *table_text(const struct daemon *d, const struct kernel_state *have, bool fresh)
 {
 	json_object *list = json_object_new_array();
 
 	for (size_t i = 0; d->table && i < d->table->n_vips; i++)
-		json_object_array_add(list, vip_view(d, &d->table->vips[i]));
-	reply->body = to_text(list);
+		json_object_array_add(list, vip_view(d, &d->table->vips[i], have, fresh));
+	for (size_t i = 0; fresh && d->table && i < have->n_services; i++) {
+		const struct service *svc = have->services[i];
+
+		if (kernel_state_owns(have, svc) && !vip_table_find(d->table, &svc->key))
+			json_object_array_add(list, gone_vip_view(d, svc));
+	}
+	return put_to_text(list);
+}
+
+/* --- answers that need a fresh reading of the kernel ----------------------- */
+
+struct reading {
+	struct audit audit;
+	struct daemon *daemon;
+	struct control_promise *promise;
+	bool remembered; /* what was read is the reconcile's own copy */
+	/* Gives the answer's text. `have` is NULL if the kernel cannot be read, for that errno. */
+	char *(*answer)(struct daemon *d, const struct kernel_state *have, int error,
+		const char *query, unsigned int *status);
+	char *query;
+};
+
+static void on_read(struct audit *audit)
+{
+	struct reading *r = audit->userdata;
+	unsigned int status = 200;
+	char *text = NULL;
+
+	if (r->daemon->control) /* else nobody waits for it */
+		text = r->answer(r->daemon, audit->have, audit->error, r->query, &status);
+	control_fulfil(r->promise, status, text);
+	if (!r->remembered)
+		kernel_state_free(audit->have);
+	free(r->query);
+	free(r);
+}
+
+static void read_and_answer(struct daemon *d, const struct control_request *request,
+	struct control_reply *reply, const char *query, __typeof__(((struct reading *)0)->answer) f)
+{
+	struct reading *r = xcalloc(1, sizeof(*r));
+
+	r->daemon = d;
+	r->answer = f;
+	r->query = xstrdup(query);
+	r->promise = control_promise(request);
+	r->audit.open = (struct kernel_options){.device = d->config->device};
+	r->audit.done = on_read;
+	r->audit.userdata = r;
+	reply->promised = true;
+	if (d->auditor) {
+		auditor_submit(d->auditor, &r->audit);
+		return;
+	}
+	/* Only observing: what is remembered is all there is. */
+	r->remembered = true;
+	r->audit.have = (struct kernel_state *)reconcile_have(d->reconcile);
+	on_read(&r->audit);
+}
+
+static char *answer_table(struct daemon *d, const struct kernel_state *have, int error,
+	const char *query, unsigned int *status)
+{
+	AUTO_FREE char *reason = NULL;
+
+	if (have)
+		return table_text(d, have, true);
+	*status = 503;
+	reason = xasprintf("the kernel cannot be read: %s", strerror(-error));
+	return put_error(reason);
+}
+
+static void view_table(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply)
+{
+	if (control_argument(request, "fresh"))
+		read_and_answer(d, request, reply, "", answer_table);
+	else
+		reply->body = table_text(d, reconcile_have(d->reconcile), false);
+}
+
+/* --- why and events -------------------------------------------------------- */
+
+static char *answer_why(struct daemon *d, const struct kernel_state *have, int error,
+	const char *query, unsigned int *status)
+{
+	struct why_input in = {
+		.query = query,
+		.source = feed_stats(d->feed),
+		.from_file = d->config->source_kind == SOURCE_FILE,
+		.emptying_held = d->held != NULL,
+		.table = d->table,
+		.range4 = d->config->named_range,
+		.range6 = d->config->named_range6,
+		.gone = watch_gone(d->watch),
+		.node = &d->node,
+		.desired = d->desired_stale ? NULL : d->desired,
+		.drains = d->drains,
+		.paused = d->paused,
+		.surrounded = d->surrounded,
+		.kernel = reconcile_stats(d->reconcile),
+		.have = have,
+		.error = error,
+		.audit_interval = d->config->audit_interval,
+		.firewall = d->firewall ? firewall_stats(d->firewall) : NULL,
+		.now = now_ns(),
+	};
+	AUTO_FREE int *values = xcalloc(n_sysctls, sizeof(*values));
+
+	in.healths = liveness_healths(cluster_liveness(d->cluster), &in.n_healths);
+	in.conflicts = reconcile_conflicts(d->reconcile, &in.n_conflicts);
+	for (size_t i = 0; i < n_sysctls; i++)
+		values[i] = sysctl_read(&sysctls[i]);
+	in.sysctl_values = d->config->sysctls ? values : NULL;
+	in.masquerade = d->config->masquerade;
+	return put_to_text(why_trace(&in));
+}
+
+static void view_why(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply)
+{
+	const char *query = control_argument(request, "q");
+
+	if (!query || !*query) {
+		reply->status = 400;
+		reply->body = put_error("q is missing");
+		return;
+	}
+	read_and_answer(d, request, reply, query, answer_why);
+}
+
+static void view_events(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply)
+{
+	watch_view(d->watch, request, reply);
 }
 
 /* dcos-net's own shape, for what reads it today. */
-static void view_vips(struct daemon *d, struct control_reply *reply)
+static void view_vips(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply)
 {
 	json_object *list = json_object_new_array();
 
@@ -451,7 +626,7 @@ static void view_vips(struct daemon *d, struct control_reply *reply)
 		AUTO_FREE char *text = vip_text(vip);
 
 		put_string(o, "vip", text);
-		put_string(o, "protocol", protocol_name(vip->key.protocol));
+		put_protocol(o, "protocol", vip->key.protocol);
 		for (size_t k = 0; k < vip->n_backends; k++) {
 			json_object *b = json_object_new_object();
 
@@ -462,7 +637,7 @@ static void view_vips(struct daemon *d, struct control_reply *reply)
 		json_object_object_add(o, "backend", backends);
 		json_object_array_add(list, o);
 	}
-	reply->body = to_text(list);
+	reply->body = put_to_text(list);
 }
 
 /* --- namespaces ------------------------------------------------------------ */
@@ -508,7 +683,8 @@ static void add_bad_files(const struct daemon *d, json_object *list)
 	}
 }
 
-static void view_namespaces(struct daemon *d, struct control_reply *reply)
+static void view_namespaces(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply)
 {
 	json_object *list = json_object_new_array();
 	struct namespace_view *views = NULL;
@@ -519,12 +695,13 @@ static void view_namespaces(struct daemon *d, struct control_reply *reply)
 	namespace_views_free(views, n);
 	if (d->namespaces)
 		add_bad_files(d, list);
-	reply->body = to_text(list);
+	reply->body = put_to_text(list);
 }
 
 /* --- diff and flush -------------------------------------------------------- */
 
-static void view_diff(struct daemon *d, struct control_reply *reply)
+static void view_diff(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply)
 {
 	struct plan plan = {0};
 	char buf[STEP_STRLEN], key[SERVICE_KEY_STRLEN];
@@ -533,7 +710,7 @@ static void view_diff(struct daemon *d, struct control_reply *reply)
 
 	if (r < 0) {
 		reply->status = 503;
-		reply->body = error_text(r == -EAGAIN ? "there is no table yet" : strerror(-r));
+		reply->body = put_error(r == -EAGAIN ? "there is no table yet" : strerror(-r));
 		return;
 	}
 	list = json_object_new_array();
@@ -547,16 +724,17 @@ static void view_diff(struct daemon *d, struct control_reply *reply)
 		json_object_array_add(list, json_object_new_string(text));
 	}
 	plan_done(&plan);
-	reply->body = to_text(list);
+	reply->body = put_to_text(list);
 }
 
-static void do_flush(struct daemon *d, struct control_reply *reply)
+static void do_flush(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply)
 {
 	int r = daemon_flush(d);
 
 	if (r < 0) {
 		reply->status = 500;
-		reply->body = error_text(strerror(-r));
+		reply->body = put_error(strerror(-r));
 		return;
 	}
 	reply->body = xstrdup("{\"flushed\":true}\n");
@@ -614,12 +792,13 @@ static bool no_overlay(struct daemon *d, struct overlay_snapshot *s, struct cont
 	if (s)
 		return false;
 	reply->status = 503;
-	reply->body = error_text(cluster_off(d->cluster) ? cluster_off(d->cluster)
-							 : "the overlay's thread does not answer");
+	reply->body = put_error(cluster_off(d->cluster) ? cluster_off(d->cluster)
+							: "the overlay's thread does not answer");
 	return true;
 }
 
-static void view_nodes(struct daemon *d, struct control_reply *reply)
+static void view_nodes(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply)
 {
 	struct overlay_snapshot *s = cluster_snapshot(d->cluster);
 	json_object *list;
@@ -630,7 +809,7 @@ static void view_nodes(struct daemon *d, struct control_reply *reply)
 	for (size_t i = 0; i < s->n_members; i++)
 		json_object_array_add(list, member_view(d, s, i));
 	overlay_snapshot_free(s);
-	reply->body = to_text(list);
+	reply->body = put_to_text(list);
 }
 
 static json_object *link_view(const struct overlay_snapshot *s, const struct gossip_neighbour *n)
@@ -708,7 +887,8 @@ static json_object *gossip_view(const struct gossip_stats *g)
 	return o;
 }
 
-static void view_links(struct daemon *d, struct control_reply *reply)
+static void view_links(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply)
 {
 	struct overlay_snapshot *s = cluster_snapshot(d->cluster);
 	json_object *o, *list;
@@ -724,15 +904,18 @@ static void view_links(struct daemon *d, struct control_reply *reply)
 	json_object_object_add(o, "transport", transport_view(s));
 	json_object_object_add(o, "gossip", gossip_view(&s->stats));
 	overlay_snapshot_free(s);
-	reply->body = to_text(o);
+	reply->body = put_to_text(o);
 }
 
 static const struct view {
 	const char *method, *path;
-	void (*run)(struct daemon *d, struct control_reply *reply);
+	void (*run)(struct daemon *d, const struct control_request *request,
+		struct control_reply *reply);
 } views[] = {
 	{"GET", "/v1/status", view_status},
 	{"GET", "/v1/table", view_table},
+	{"GET", "/v1/why", view_why},
+	{"GET", "/v1/events", view_events},
 	{"GET", "/v1/vips", view_vips},
 	{"GET", "/v1/nodes", view_nodes},
 	{"GET", "/v1/links", view_links},
@@ -748,10 +931,10 @@ void views_handle(
 		if (strcmp(request->path, views[i].path) != 0)
 			continue;
 		if (strcmp(request->method, views[i].method) == 0) {
-			views[i].run(userdata, reply);
+			views[i].run(userdata, request, reply);
 			return;
 		}
 		reply->status = 405;
-		reply->body = error_text("method not allowed");
+		reply->body = put_error("method not allowed");
 	}
 }

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define SUFFIX ".l4lb.thisdcos.directory"
+
 json_object *get(json_object *o, const char *key)
 {
 	json_object *v = NULL;
@@ -58,4 +60,31 @@ const char *time_text(double s, char buf[static 32])
 	else
 		snprintf(buf, 32, "%.0f d", s / 86400);
 	return buf;
+}
+
+void add_endpoint(struct columns *c, const char *address, int64_t port)
+{
+	if (strchr(address, ':'))
+		columns_add(c, "[%s]:%" PRId64, address, port);
+	else
+		columns_add(c, "%s:%" PRId64, address, port);
+}
+
+size_t get_length(json_object *list)
+{
+	return json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+}
+
+int short_name(const char *vip)
+{
+	const char *suffix = strstr(vip, SUFFIX);
+
+	return (int)(suffix ? (size_t)(suffix - vip) : strlen(vip));
+}
+
+const char *after_suffix(const char *vip)
+{
+	const char *suffix = strstr(vip, SUFFIX);
+
+	return suffix ? suffix + strlen(SUFFIX) : "";
 }

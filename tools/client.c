@@ -8,8 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The daemon answers from memory; only a diff reads a large kernel first. */
+/* The daemon answers from memory, or reads a large kernel first. */
 #define TIMEOUT_S 60L
+
+/* The daemon sends a sign of life every 5 s. */
+#define SILENCE_S 20L
 
 struct answer {
 	struct json_tokener *tokener;
@@ -62,15 +65,14 @@ static int ask(
 	const char *socket, const char *method, const char *path, bool quiet, json_object **ret)
 {
 	struct answer a = {.tokener = json_tokener_new()};
-	char url[256];
+	char *url = NULL;
 	CURL *easy = curl_easy_init();
 	CURLcode code;
 	long status = 0;
 	int r;
 
-	if (!easy || !a.tokener)
+	if (!easy || !a.tokener || asprintf(&url, "http://vipd%s", path) < 0)
 		abort();
-	snprintf(url, sizeof(url), "http://vipd%s", path);
 	curl_easy_setopt(easy, CURLOPT_URL, url);
 	curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, socket);
 	curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
@@ -81,6 +83,7 @@ static int ask(
 	code = curl_easy_perform(easy);
 	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
 	curl_easy_cleanup(easy);
+	free(url);
 	json_tokener_free(a.tokener);
 	r = judge(code, status, &a, socket, quiet);
 	if (r < 0)
@@ -98,4 +101,71 @@ int client_ask(const char *socket, const char *method, const char *path, json_ob
 int client_try(const char *socket, const char *method, const char *path, json_object **ret)
 {
 	return ask(socket, method, path, true, ret);
+}
+
+char *client_escape(const char *text)
+{
+	char *escaped = curl_easy_escape(NULL, text, 0), *copy = escaped ? strdup(escaped) : NULL;
+
+	if (!copy)
+		abort();
+	curl_free(escaped);
+	return copy;
+}
+
+struct lines {
+	char *text;
+	size_t n, allocated;
+	bool (*line)(void *userdata, char *line);
+	void *userdata;
+	bool stopped;
+};
+
+static size_t on_piece(char *bytes, size_t size, size_t n, void *userdata)
+{
+	struct lines *l = userdata;
+	char *end, *begin;
+
+	if (l->n + size * n + 1 > l->allocated) {
+		l->allocated = 2 * (l->n + size * n + 1);
+		l->text = realloc(l->text, l->allocated);
+		if (!l->text)
+			abort();
+	}
+	memcpy(l->text + l->n, bytes, size * n);
+	l->n += size * n;
+	l->text[l->n] = '\0';
+	for (begin = l->text; (end = strchr(begin, '\n')) && !l->stopped; begin = end + 1) {
+		*end = '\0';
+		l->stopped = *begin && !l->line(l->userdata, begin);
+	}
+	l->n -= (size_t)(begin - l->text);
+	memmove(l->text, begin, l->n + 1);
+	return l->stopped ? 0 : size * n;
+}
+
+int client_stream(const char *socket, const char *path, bool (*line)(void *userdata, char *line),
+	void *userdata)
+{
+	struct lines l = {.line = line, .userdata = userdata};
+	char *url = NULL;
+	CURL *easy = curl_easy_init();
+	CURLcode code;
+
+	if (!easy || asprintf(&url, "http://vipd%s", path) < 0)
+		abort();
+	curl_easy_setopt(easy, CURLOPT_URL, url);
+	curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, socket);
+	curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
+	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_piece);
+	curl_easy_setopt(easy, CURLOPT_WRITEDATA, &l);
+	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, SILENCE_S);
+	code = curl_easy_perform(easy);
+	curl_easy_cleanup(easy);
+	free(url);
+	free(l.text);
+	if (code == CURLE_COULDNT_CONNECT)
+		return -ECONNREFUSED;
+	return code == CURLE_OK || l.stopped ? 0 : -EIO;
 }

@@ -21,8 +21,28 @@ static const struct command commands[] = {
 		0, 0, false, run_status},
 	{"vips", "", "all VIPs with their addresses and what became of them here",
 		"Exit status 1 if any of them is not programmed.\n", 0, 0, false, run_vips},
-	{"vip", "NAME|ADDRESS[:PORT]", "one VIP with its backends",
-		"NAME may be short: redis.marathon.\n", 1, 1, false, run_vip},
+	{"vip", "NAME|ADDRESS[:PORT]", "one VIP with its backends and their connections",
+		"NAME may be short: redis.marathon. The kernel is read for it.\n", 1, 1, false,
+		run_vip},
+	{"backends", "[AGENT]", "all backends of all VIPs with their connections",
+		"AGENT is an address: only the backends there. Exit status 1 if any is not in the\n"
+		"kernel.\n",
+		0, 1, false, run_backends},
+	{"watch", "[--since=SEQ]", "a line per change as it happens, with its latency",
+		"The latency is from the cause (a document's last byte, a drain found over, the\n"
+		"end of an audit) to the kernel's acknowledgement. A restart of vipd is said, and\n"
+		"survived.\n"
+		"  --last=N     begin with the last N events [10]\n"
+		"  --since=SEQ  begin after the event of this number (see --json)\n"
+		"  --once       do not wait for more\n",
+		0, 0, true, run_watch},
+	{"why", "VIP|BACKEND|TASK", "what stands in its way, from its label to the kernel",
+		"VIP: a name (may be short) or address, with or without port. BACKEND: "
+		"ADDRESS:PORT\n"
+		"or an address. TASK: an id or its beginning. Exit status 1 if something stands "
+		"in\n"
+		"the way of any that is meant.\n",
+		1, 1, false, run_why},
 	{"members", "", "the nodes of the cluster, and which of them are alive", NULL, 0, 0, false,
 		run_members},
 	{"links", "", "this node's links: round trips, time-outs, losses", NULL, 0, 0, false,

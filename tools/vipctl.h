@@ -23,6 +23,7 @@ int run_status(const struct options *o, int argc, char **argv);
 int run_namespaces(const struct options *o, int argc, char **argv);
 int run_vips(const struct options *o, int argc, char **argv);
 int run_vip(const struct options *o, int argc, char **argv);
+int run_backends(const struct options *o, int argc, char **argv);
 int run_diff(const struct options *o, int argc, char **argv);
 int run_flush(const struct options *o, int argc, char **argv);
 /* vipctl_overlay.c: the cluster */
@@ -30,5 +31,9 @@ int run_members(const struct options *o, int argc, char **argv);
 int run_links(const struct options *o, int argc, char **argv);
 int run_graph(const struct options *o, int argc, char **argv);
 int run_keygen(const struct options *o, int argc, char **argv);
+/* vipctl_watch.c */
+int run_watch(const struct options *o, int argc, char **argv);
+/* vipctl_why.c */
+int run_why(const struct options *o, int argc, char **argv);
 /* vipctl_table.c: offline */
 int run_table(const struct options *o, int argc, char **argv);

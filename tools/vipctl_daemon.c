@@ -147,6 +147,15 @@ static void show_namespaces(json_object *n)
 		printf("          ... and more: vipctl namespaces\n");
 }
 
+static void show_latency(json_object *latency)
+{
+	if (get_int(latency, "changes"))
+		printf("Latency   from a document's last byte to the kernel: median %.1f ms, p99 "
+		       "%.1f ms\n          of the last %" PRId64 " changes\n",
+			get_seconds(latency, "p50") * 1e3, get_seconds(latency, "p99") * 1e3,
+			get_int(latency, "changes"));
+}
+
 /* 0: source answers and kernel in step; 1: not. */
 static int show_status(json_object *status)
 {
@@ -165,6 +174,7 @@ static int show_status(json_object *status)
 	show_firewall(get(status, "firewall"));
 	show_overlay(get(status, "overlay"));
 	show_namespaces(get(status, "namespaces"));
+	show_latency(get(status, "document_to_kernel"));
 	return get_bool(source, "ok") && get_bool(kernel, "in_sync") ? 0 : 1;
 }
 
@@ -177,14 +187,6 @@ static size_t count_up(json_object *backends)
 	for (size_t i = 0; i < json_object_array_length(backends); i++)
 		n += get_int(json_object_array_get_idx(backends, i), "weight") > 0;
 	return n;
-}
-
-static void add_endpoint(struct columns *c, const char *address, int64_t port)
-{
-	if (strchr(address, ':'))
-		columns_add(c, "[%s]:%" PRId64, address, port);
-	else
-		columns_add(c, "%s:%" PRId64, address, port);
 }
 
 static int show_vips(json_object *vips)
@@ -219,28 +221,70 @@ static int show_vips(json_object *vips)
 	return status;
 }
 
-static void show_backends(json_object *backends)
+static void add_counts(struct columns *c, json_object *b)
+{
+	if (get(b, "active")) {
+		columns_add(c, "%" PRId64, get_int(b, "active"));
+		columns_add(c, "%" PRId64, get_int(b, "inactive"));
+	} else {
+		columns_add(c, "-");
+		columns_add(c, "-");
+	}
+}
+
+/* What the kernel makes of a backend. */
+static void add_state(struct columns *c, json_object *b)
+{
+	const char *refused = get_text(b, "refused", NULL);
+
+	if (refused)
+		columns_add(c, "refused: %s", refused);
+	else if (!get_bool(b, "in_kernel"))
+		columns_add(c, "absent");
+	else if (get_int(b, "weight") == 0)
+		columns_add(c, "%s", get_text(b, "health", "?"));
+	else if (strcmp(get_text(b, "kernel_address", ""), get_text(b, "address", "")) != 0 ||
+		 get_int(b, "kernel_port") != get_int(b, "port"))
+		columns_add(c, "weight %" PRId64 " as %s:%" PRId64, get_int(b, "kernel_weight"),
+			get_text(b, "kernel_address", "?"), get_int(b, "kernel_port"));
+	else
+		columns_add(c, "weight %" PRId64, get_int(b, "kernel_weight"));
+}
+
+static void add_drain_state(struct columns *c, json_object *d)
+{
+	char left[32];
+
+	columns_add(c, "draining, %s left", time_text(get_seconds(d, "left"), left));
+}
+
+static void show_backends(json_object *backends, json_object *draining)
 {
 	static const char *const headings[] = {
-		"BACKEND", "WEIGHT", "AGENT", "FRAMEWORK", "TASK", "KERNEL"};
-	struct columns *c = columns_new(6, headings);
+		"BACKEND", "WEIGHT", "ACTIVE", "INACTIVE", "AGENT", "FRAMEWORK", "TASK", "KERNEL"};
+	struct columns *c = columns_new(8, headings);
 
-	for (size_t i = 0; i < json_object_array_length(backends); i++) {
+	for (size_t i = 0; i < get_length(backends); i++) {
 		json_object *b = json_object_array_get_idx(backends, i);
 
 		add_endpoint(c, get_text(b, "address", "?"), get_int(b, "port"));
 		columns_add(c, "%" PRId64, get_int(b, "weight"));
+		add_counts(c, b);
 		columns_add(c, "%s", get_text(b, "agent", "?"));
 		columns_add(c, "%s", get_text(b, "framework", "?"));
 		columns_add(c, "%s", get_text(b, "task", "?"));
-		if (!get_bool(b, "in_kernel"))
-			columns_add(c, "absent");
-		else if (get_bool(b, "local"))
-			columns_add(c, "weight %" PRId64 " as %s:%" PRId64,
-				get_int(b, "kernel_weight"), get_text(b, "kernel_address", "?"),
-				get_int(b, "kernel_port"));
-		else
-			columns_add(c, "weight %" PRId64, get_int(b, "kernel_weight"));
+		add_state(c, b);
+	}
+	for (size_t i = 0; i < get_length(draining); i++) {
+		json_object *d = json_object_array_get_idx(draining, i);
+
+		add_endpoint(c, get_text(d, "address", "?"), get_int(d, "port"));
+		columns_add(c, "0");
+		add_counts(c, d);
+		columns_add(c, "-");
+		columns_add(c, "-");
+		columns_add(c, "%s", get_text(d, "task", "-"));
+		add_drain_state(c, d);
 	}
 	columns_print(c, stdout, 2);
 }
@@ -254,7 +298,7 @@ static int show_vip(json_object *vip)
 		get_text(vip, "address", "?"), get_int(vip, "port"));
 	printf("  state    %s%s%s\n", get_text(vip, "state", "?"), reason ? ": " : "",
 		reason ? reason : "");
-	show_backends(get(vip, "backends"));
+	show_backends(get(vip, "backends"), get(vip, "draining"));
 	return strcmp(get_text(vip, "state", ""), "programmed") != 0;
 }
 
@@ -336,7 +380,7 @@ int run_vip(const struct options *o, int argc, char **argv)
 	json_object *all, *found = json_object_new_array();
 	int status = 0;
 
-	if (client_ask(o->socket, "GET", "/v1/table", &all) < 0)
+	if (client_ask(o->socket, "GET", "/v1/table?fresh=1", &all) < 0)
 		return 1;
 	for (size_t i = 0; i < json_object_array_length(all); i++) {
 		json_object *v = json_object_array_get_idx(all, i);
@@ -401,6 +445,121 @@ int run_namespaces(const struct options *o, int argc, char **argv)
 {
 	return ask_and_show(o, "/v1/namespaces", show_namespace_list, judge_namespaces);
 }
+
+/* --- backends -------------------------------------------------------------- */
+
+/* Keeps the backends of one agent, and those that drain there: of these only the address is known.
+ */
+static json_object *only_of_agent(json_object *list, const char *key, const char *agent)
+{
+	json_object *kept = json_object_new_array();
+
+	for (size_t i = 0; i < get_length(list); i++) {
+		json_object *b = json_object_array_get_idx(list, i);
+
+		if (strcmp(get_text(b, key, ""), agent) == 0)
+			json_object_array_add(kept, json_object_get(b));
+	}
+	return kept;
+}
+
+static void keep_agent(json_object *vips, const char *agent)
+{
+	for (size_t i = 0; i < get_length(vips); i++) {
+		json_object *v = json_object_array_get_idx(vips, i);
+		json_object *backends = only_of_agent(get(v, "backends"), "agent", agent);
+		json_object *draining = only_of_agent(get(v, "draining"), "address", agent);
+
+		json_object_object_add(v, "backends", backends);
+		json_object_object_add(v, "draining", draining);
+	}
+}
+
+/* One object per backend, with its VIP: the shape of `backends --json`. */
+static json_object *flatten(json_object *vips)
+{
+	static const char *const lists[] = {"backends", "draining"};
+	json_object *flat = json_object_new_array();
+
+	for (size_t i = 0; i < get_length(vips); i++) {
+		json_object *v = json_object_array_get_idx(vips, i);
+
+		for (size_t k = 0; k < 2; k++)
+			for (size_t m = 0; m < get_length(get(v, lists[k])); m++) {
+				json_object *b = json_object_array_get_idx(get(v, lists[k]), m);
+
+				json_object_object_add(b, "vip", json_object_get(get(v, "vip")));
+				json_object_object_add(
+					b, "protocol", json_object_get(get(v, "protocol")));
+				json_object_object_add(
+					b, "draining", json_object_new_boolean(k == 1));
+				json_object_array_add(flat, json_object_get(b));
+			}
+	}
+	return flat;
+}
+
+static int judge_backends(json_object *flat)
+{
+	for (size_t i = 0; i < get_length(flat); i++) {
+		json_object *b = json_object_array_get_idx(flat, i);
+
+		if (!get_bool(b, "draining") && !get_bool(b, "in_kernel"))
+			return 1;
+	}
+	return 0;
+}
+
+static void show_flat(json_object *flat)
+{
+	static const char *const headings[] = {
+		"BACKEND", "VIP", "PROTO", "WEIGHT", "ACTIVE", "INACTIVE", "TASK", "KERNEL"};
+	struct columns *c;
+
+	if (get_length(flat) == 0) {
+		puts("There are no backends.");
+		return;
+	}
+	c = columns_new(8, headings);
+	for (size_t i = 0; i < get_length(flat); i++) {
+		json_object *b = json_object_array_get_idx(flat, i);
+		const char *vip = get_text(b, "vip", "?");
+
+		add_endpoint(c, get_text(b, "address", "?"), get_int(b, "port"));
+		columns_add(c, "%.*s%s", short_name(vip), vip, after_suffix(vip));
+		columns_add(c, "%s", get_text(b, "protocol", "?"));
+		columns_add(c, "%" PRId64, get_int(b, "weight"));
+		add_counts(c, b);
+		columns_add(c, "%s", get_text(b, "task", "-"));
+		if (get_bool(b, "draining"))
+			add_drain_state(c, b);
+		else
+			add_state(c, b);
+	}
+	columns_print(c, stdout, 0);
+}
+
+int run_backends(const struct options *o, int argc, char **argv)
+{
+	json_object *vips, *flat;
+	int status;
+
+	if (client_ask(o->socket, "GET", "/v1/table?fresh=1", &vips) < 0)
+		return 1;
+	if (argc > 0)
+		keep_agent(vips, argv[0]);
+	flat = flatten(vips);
+	status = judge_backends(flat);
+	if (o->json)
+		print_json(flat);
+	else
+		show_flat(flat);
+	json_object_put(flat);
+	json_object_put(vips);
+	return status;
+}
+
+/* --- diff and flush -------------------------------------------------------- */
 
 static int judge_diff(json_object *steps)
 {
