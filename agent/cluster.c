@@ -214,6 +214,15 @@ static void send_contacts(struct cluster *c)
 	overlay_set_witnesses(c->overlay, witnesses, n_witnesses);
 }
 
+static bool same_addresses(
+	const struct gossip_addr *a, size_t n_a, const struct gossip_addr *b, size_t n_b)
+{
+	for (size_t i = 0; n_a == n_b && i < n_a; i++)
+		if (!gossip_addr_equal(&a[i], &b[i]))
+			return false;
+	return n_a == n_b;
+}
+
 void cluster_set_table(struct cluster *c, const struct vip_table *table)
 {
 	struct gossip_addr *fresh = xcalloc(table->n_agents, sizeof(*fresh));
@@ -223,7 +232,7 @@ void cluster_set_table(struct cluster *c, const struct vip_table *table)
 		if (!node_owns(c->node, &table->agents[i]))
 			fresh[n++] = overlay_address(
 				&table->agents[i], (uint16_t)c->config->overlay_port);
-	if (n == c->n_agents && (n == 0 || memcmp(fresh, c->agents, n * sizeof(*fresh)) == 0)) {
+	if (same_addresses(fresh, n, c->agents, c->n_agents)) {
 		free(fresh);
 		return;
 	}
