@@ -368,7 +368,7 @@ static void on_firewall(void *userdata)
 	struct daemon *d = userdata;
 
 	if (d->firewall)
-		watch_rules(d->watch, firewall_stats(d->firewall)->n_writes);
+		watch_rules(d->watch, firewall_stats(d->firewall)->n_repairs);
 	if (d->surrounded)
 		return;
 	d->surrounded = true;

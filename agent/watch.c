@@ -48,7 +48,7 @@ struct watch {
 	struct standing refused, conflicts;
 	size_t n_healths;
 	struct node_health *healths; /* as they were told; sorted by agent */
-	uint64_t n_rule_writes;
+	uint64_t n_rule_repairs;
 };
 
 const struct events *watch_events(const struct watch *w)
@@ -498,7 +498,7 @@ void watch_source(struct watch *w, const char *error)
 	tell(w, &e);
 }
 
-void watch_rules(struct watch *w, uint64_t n_writes)
+void watch_rules(struct watch *w, uint64_t n_repairs)
 {
 	struct event e = {
 		.kind = EVENT_REPAIRED,
@@ -506,9 +506,9 @@ void watch_rules(struct watch *w, uint64_t n_writes)
 		.detail = (char *)"iptables rules",
 	};
 
-	if (w->daemon->surrounded && n_writes > w->n_rule_writes)
+	if (n_repairs > w->n_rule_repairs)
 		tell(w, &e);
-	w->n_rule_writes = n_writes;
+	w->n_rule_repairs = n_repairs;
 }
 
 void watch_flushed(struct watch *w)
@@ -679,7 +679,7 @@ void watch_view(struct watch *w, const struct control_request *request, struct c
 	r = xcalloc(1, sizeof(*r));
 	r->watch = w;
 	r->follow = follow && strcmp(follow, "0") != 0;
-	r->next = control_argument(request, "since") ? since + 1 : first;
+	r->next = control_argument(request, "since") ? (since < next ? since + 1 : next) : first;
 	if (next - r->next > last && r->next < next)
 		r->next = next - last;
 	reply->stream = (struct control_stream){watcher_next, watcher_done, r};

@@ -34,7 +34,7 @@ void watch_settled(struct watch *w);
 /* And beside it: the source failed with this error, or answers again (NULL); the rules were
  * checked; an operator had everything removed. */
 void watch_source(struct watch *w, const char *error);
-void watch_rules(struct watch *w, uint64_t n_writes);
+void watch_rules(struct watch *w, uint64_t n_repairs);
 void watch_flushed(struct watch *w);
 
 /* GET /v1/events?since=SEQ|last=N&instance=ID&follow=1: one JSON object a line. The first is
