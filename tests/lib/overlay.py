@@ -150,7 +150,7 @@ class OverlayNode:
 
     def weights(self):
         """{address of a node: weight of its backend here}; one that was removed is not in it."""
-        [vip] = self.get("/v1/table")
+        [vip] = self.ask("/v1/table") or [{"backends": []}]
         return {b["address"]: b["kernel_weight"] for b in vip["backends"] if b["in_kernel"]}
 
     def steps(self):

@@ -118,7 +118,7 @@ def test_loss_of_packets_is_no_death(overlay):
     overlay.up()
     when = time.monotonic()
     overlay.lose(20)
-    time.sleep(20)
+    time.sleep(12)
     assert overlay.disturbed(when) == []
     overlay.heal()
     overlay.wait_all_up(timeout=30)
