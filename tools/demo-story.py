@@ -115,6 +115,7 @@ class Story:
                 self.scale()
                 self.kill_one()
                 self.restart_vipd()
+                self.lose_a_node()
                 self.end()
             except (lib.Failure, RuntimeError) as e:
                 self.claim(False, str(e))
@@ -130,9 +131,12 @@ class Story:
         for n in c.nodes:
             self.print(f"  {n.name:8} {n.address:12} an agent that runs tasks, and vipd")
         self.print("  Each is a network namespace with its own IPVS, routes and sets.")
+        c.give_key()
         c.start_vipds()
         c.wait_in_step()
-        self.claim(True, f"vipd runs on all {len(c.every_node)} nodes and is in step with the master")
+        c.wait_members()
+        self.claim(True, f"vipd runs on all {len(c.every_node)} nodes and is in step with the master, and all see "
+                   "each other")
         self.show(c.nodes[0], "vipctl", "status")
 
     def deploy(self):
@@ -205,6 +209,46 @@ class Story:
         self.claim(before == after, "the kernel's state is the same, line by line")
         for what in before if before != after else ():
             self.print(f"      {what}: {sorted(set(before[what]) ^ set(after[what]))}")
+
+    def lose_a_node(self):
+        """Its tasks run on for all that the master says: only the vipds can know."""
+        c = self.cluster
+        client = c.nodes[-1]
+        c.scale(APP, 4)
+        self.wait_for_kernels("four backends on two nodes")
+        task = next(t for t in self.tasks() if t["address"] != client.address)
+        lost = next(n for n in c.nodes if n.address == task["address"])
+        dead = endpoint(task["address"], task["ports"][0])
+        survivors = [n for n in c.every_node if n is not lost]
+        self.chapter(f"{lost.name} dies under load: its cable is cut")
+        self.print("  The master goes on saying that its task runs. The other vipds see that it is gone.")
+        load = client.load(IP_VIP, connections=0, new=50, timeout=1)
+        time.sleep(2)
+        when = c.cut(lost)
+        took = {}
+        for n in survivors:
+            wait_until(lambda n=n: not any(w for b, w in n.services()[KEY].items() if b.startswith(lost.address + ":")),
+                       f"{n.name} sends nothing more to {lost.name}", 15, 0.02)
+            # The last change of this kernel was this one.
+            took[n] = time.monotonic() - n.status()["kernel"]["settled_age"] - when
+        for n, seconds in took.items():
+            self.print(f"      {n.name:8} {1e3 * seconds:6.0f} ms until its kernel gave {lost.name} no new connection")
+        self.claim(max(took.values()) < 2, f"the last survivor dropped it after {1e3 * max(took.values()):.0f} ms")
+        time.sleep(3)
+        self.show(client, "vipctl", "members")
+        report = load.stop()
+        failed = report["failures"]["total"]
+        made = report["connections"]["established"]
+        self.claim(failed < 50 * 2, f"{made} connections were made meanwhile, {failed} failed")
+        report = client.load(IP_VIP, connections=0, new=50, timeout=1, duration=2).wait()
+        self.claim(report["failures"]["total"] == 0,
+                   f"afterwards: {report['connections']['established']} connections, {report['failures']['total']} failures")
+        self.print(f"  And {lost.name} comes back.")
+        began = time.monotonic()
+        c.mend(lost)
+        wait_until(lambda: all(n.services()[KEY].get(dead) == 1 for n in survivors), f"{dead} is back everywhere", 30)
+        self.claim(True, f"its backend is in every kernel again after {time.monotonic() - began:.1f} s")
+        c.wait_in_step()
 
     def end(self):
         self.chapter("Does the kernel hold what the table says?")

@@ -417,6 +417,33 @@ class Cluster:
             # Through it /proc shows the namespace's tables.
             node.holder = node.spawn(f"holder-{node.name}", ["sleep", "infinity"])
 
+    def cut(self, node):
+        """Takes the node's cable away; returns when."""
+        when = time.monotonic()
+        ip([f"link set port{self.every_node.index(node)} down"], self.switch)
+        return when
+
+    def mend(self, node):
+        ip([f"link set port{self.every_node.index(node)} up"], self.switch)
+
+    def give_key(self):
+        """Makes a key for the overlay: vipds that are started from now on watch each other."""
+        key = self.dir / "key"
+        key.touch(mode=0o600)
+        key.write_text(subprocess.run([VIPCTL, "keygen"], text=True, check=True, stdout=subprocess.PIPE).stdout)
+        self.vipd_options["key_file"] = key
+
+    def wait_members(self, nodes=None, timeout=PATIENCE):
+        """Waits until each of these vipds sees all of them up in the overlay."""
+        nodes = nodes or self.every_node
+        for node in nodes:
+            def sees_all(node=node):
+                up = {m["address"] for m in node.api("/v1/nodes") if m["status"] == "up"}
+                missing = {n.address for n in nodes} - up
+                assert not missing, f"{node.name} does not see {sorted(missing)}"
+                return True
+            wait_until(sees_all, f"{node.name} sees all others up", timeout)
+
     def reset(self):
         """Makes it as new for the next test, much faster than a new one: no tasks, no vipd, no state of
         the kernel beyond the nodes' own links, addresses and sysctls."""
