@@ -190,7 +190,8 @@ def samples(n_messages, rng):
         return range(n_messages)
     if how:
         return range(rng.randrange(int(how)), n_messages, int(how))
-    return sorted(rng.sample(range(n_messages), SAMPLES // 2))
+    # Debian's kernel in QEMU is ten times slower, and there it is about the rules.
+    return sorted(rng.sample(range(n_messages), 1 if has_iptables() else SAMPLES // 2))
 
 
 @pytest.mark.cluster(nodes=3)
