@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Random steps: the table changes, hands damage the kernel, vipd is killed, others' objects come and go
-beside it. At every quiet point the kernel holds what a model says, computed from the document alone, and
-others' objects are as they were made.
+beside it, and so do containers' namespaces. At every quiet point the kernel holds what a model says,
+computed from the document alone, in the host's namespace and in every registered one, and others' objects are
+as they were made.
 
 VIPD_STEPS sets how many steps (500 for the whole), VIPD_SEED repeats a run."""
 import os
+import shutil
+import subprocess
 import time
 
 import pytest
-from cluster import endpoint, wait_until
+from cluster import endpoint, ip, wait_until
 from paper import Backend, Paper, kernel_lines
 
 STEPS = int(os.environ.get("VIPD_STEPS") or 120)
@@ -24,6 +27,26 @@ LABELS += [({"VIP_0": f"[fd01:d::{i}]:80"}, "tcp6") for i in (1, 2)]
 FOREIGN_PORT = 9999
 
 
+class Container:
+    """A network namespace of a container; for kernel_lines() it is like a node."""
+
+    def __init__(self, node, number):
+        self.netns = f"{node.netns}-x{number}"
+        self.path = f"/run/netns/{self.netns}"
+        ip([f"netns add {self.netns}"])
+        ip(["link set lo up", "link add own0 type dummy", "link set own0 up",
+            f"addr add 172.16.{number}.2/24 dev own0"], self.netns)
+
+    def run(self, command, check=True):
+        done = subprocess.run(["nsenter", f"--net={self.path}", "sh", "-c", command], text=True,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert not check or done.returncode == 0, command
+        return done
+
+    def delete(self):
+        ip([f"netns del {self.netns}"])
+
+
 class Chaos:
     def __init__(self, cluster, rng, drain_timeout):
         self.cluster, self.rng = cluster, rng
@@ -32,7 +55,11 @@ class Chaos:
         # Never empty: that is another rule's matter.
         self.paper.set_app("/anchor", {"VIP_0": "1.2.4.1:80"}, [Backend(AGENTS[0], 31999)])
         self.paper.write()
-        self.options = {"masters": None, "source": self.paper.source, "drain_timeout": drain_timeout, **OPTIONS}
+        self.containers = {}  # that exist, by number
+        self.registered = set()
+        self.cni = cluster.dir / "cni"
+        self.cni.mkdir()
+        self.options = {"cni_dir": self.cni, "masters": None, "source": self.paper.source, "drain_timeout": drain_timeout, **OPTIONS}
         self.services = {}  # of strangers: "-t ADDRESS:PORT", "-f MARK" -> their lines
         self.sets = {}      # name -> lines
         self.routes = set()
@@ -46,7 +73,8 @@ class Chaos:
     # Steps
 
     def step(self, n):
-        kind = self.rng.choices(["table", "damage", "kill", "foreign", "claim"], [40, 30, 8, 15, 7])[0]
+        kind = self.rng.choices(["table", "damage", "kill", "foreign", "claim", "namespace"],
+                                [38, 27, 8, 12, 6, 9])[0]
         what = getattr(self, kind)()
         self.history.append(f"{n} {kind}: {what}")
         self.counts[kind] = self.counts.get(kind, 0) + 1
@@ -214,6 +242,46 @@ class Chaos:
         self.claimed[vip] = key
         return f"{vip} claimed"
 
+    def namespace(self):
+        """A container comes, with its file or before or after; is damaged; or goes, with its file or without."""
+        n = self.rng.randrange(3)
+        file = self.cni / f"container{n}"
+        if n not in self.containers:
+            self.containers[n] = Container(self.node, n)
+            file.write_text(self.containers[n].path)
+            self.registered.add(n)
+            return f"container {n} comes"
+        kind = self.rng.choice(["leave", "vanish", "damage", "damage", "register"])
+        if kind == "register":
+            if n in self.registered:
+                file.unlink()
+                self.registered.remove(n)
+            else:
+                file.write_text(self.containers[n].path)
+                self.registered.add(n)
+            return f"container {n} {'registered' if n in self.registered else 'unregistered'}"
+        if kind == "damage":
+            # In here only IPVS as a whole, and what is the container's own.
+            self.containers[n].run(self.rng.choice(["ipvsadm -C", "ip route flush table local dev vipd0"]), check=False)
+            return f"container {n} damaged"
+        if kind == "leave" and n in self.registered:
+            file.unlink()
+        self.containers.pop(n).delete()
+        self.registered.discard(n)
+        return f"container {n} gone, file {'too' if not file.exists() else 'left'}"
+
+    def wrong_in_containers(self):
+        """The same table in every registered namespace; and nothing in the others."""
+        for n, container in self.containers.items():
+            have = kernel_lines(container)
+            want = self.paper.expected(self.node) if n in self.registered else {"ipvs": [], "route": []}
+            for what in ("ipvs", "route") if n in self.registered else ("ipvs",):
+                # The preferred source is the container's own address.
+                plain = [" ".join(l.split()[:2]) if what == "route" else l for l in have[what]]
+                wanted = [" ".join(l.split()[:2]) if what == "route" else l for l in want[what]]
+                for sign, lines in (("-", set(wanted) - set(plain)), ("+", set(plain) - set(wanted))):
+                    yield from (f"{sign} container {n}: {l}" for l in sorted(lines))
+
     # The model
 
     def wrong(self):
@@ -235,7 +303,7 @@ class Chaos:
             self.node.start_vipd(**self.options)
 
         def agrees():
-            wrong = self.wrong()
+            wrong = self.wrong() + list(self.wrong_in_containers())
             assert not wrong, "\n  " + "\n  ".join(wrong) + "\nafter\n  " + "\n  ".join(self.history[-2 * QUIET_EVERY:])
             # And what no tool shows, such as the signature.
             assert [l for l in self.node.api("/v1/diff") if not l.startswith("conflict ")] == []
@@ -244,14 +312,25 @@ class Chaos:
         self.since_quiet.clear()
 
 
+    def close(self):
+        if self.node.vipd:
+            self.node.kill_vipd()
+        for container in self.containers.values():
+            container.delete()
+        shutil.rmtree(self.cni)
+
+
 @pytest.mark.cluster(nodes=1)
 @pytest.mark.parametrize("drain_timeout", ["0s", "300ms"])
 def test_random_steps(cluster, rng, drain_timeout):
     chaos = Chaos(cluster, rng, drain_timeout)
     began = time.monotonic()
-    for n in range(STEPS // 2):
-        chaos.step(n)
-        if n % QUIET_EVERY == QUIET_EVERY - 1:
-            chaos.quiet()
-    chaos.quiet()
+    try:
+        for n in range(STEPS // 2):
+            chaos.step(n)
+            if n % QUIET_EVERY == QUIET_EVERY - 1:
+                chaos.quiet()
+        chaos.quiet()
+    finally:
+        chaos.close()
     print(f"\n{chaos.counts} steps, {time.monotonic() - began:.0f} s")
