@@ -456,7 +456,7 @@ static void op_apply(struct gossip *g, uint16_t owner, const struct wire_lost *o
 	switch ((enum wire_op)op->op) {
 	case OP_ADD:
 		edge_add(g, owner, subject);
-		/* fall through */
+		__attribute__((fallthrough));
 	case OP_CLEAR:
 		lost = lost_find(g, owner, subject);
 		if (lost)
@@ -466,7 +466,7 @@ static void op_apply(struct gossip *g, uint16_t owner, const struct wire_lost *o
 	case OP_STALLED:
 	case OP_AGENTLESS:
 		lost_set(g, owner, op, subject);
-		/* fall through */
+		__attribute__((fallthrough));
 	case OP_DROP:
 		edge_remove(g, owner, subject);
 		break;
