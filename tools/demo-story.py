@@ -131,7 +131,7 @@ class Story:
         for n in c.nodes:
             self.print(f"  {n.name:8} {n.address:12} an agent that runs tasks, and vipd")
         self.print("  Each is a network namespace with its own IPVS, routes and sets.")
-        c.give_key()
+        c.vipd_options["key_file"] = c.new_key()
         c.start_vipds()
         c.wait_in_step()
         c.wait_members()

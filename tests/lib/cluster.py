@@ -426,12 +426,12 @@ class Cluster:
     def mend(self, node):
         ip([f"link set port{self.every_node.index(node)} up"], self.switch)
 
-    def give_key(self):
-        """Makes a key for the overlay: vipds that are started from now on watch each other."""
+    def new_key(self):
+        """Makes a key file for the overlay: vipds that are started with it watch each other."""
         key = self.dir / "key"
         key.touch(mode=0o600)
         key.write_text(subprocess.run([VIPCTL, "keygen"], text=True, check=True, stdout=subprocess.PIPE).stdout)
-        self.vipd_options["key_file"] = key
+        return key
 
     def wait_members(self, nodes=None, timeout=PATIENCE):
         """Waits until each of these vipds sees all of them up in the overlay."""

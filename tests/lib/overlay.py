@@ -125,6 +125,11 @@ class OverlayNode:
         text = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+)", text)[1]) * 1024
 
+    def cpu(self):
+        """Seconds of processor time that it has used."""
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     # What it says
 
     def get(self, path):
@@ -218,7 +223,7 @@ class Overlay:
         return path
 
     def write_document(self, more_tasks=()):
-        """One task on each node, all behind VIP."""
+        """One task on each node, all behind one VIP."""
         tasks = [{"id": f"t{n.number}", "name": f"t{n.number}", "framework_id": "f", "slave_id": f"s{n.number}",
                   "state": "TASK_RUNNING", "resources": {"ports": f"[{BACKEND_PORT}-{BACKEND_PORT}]"},
                   "discovery": {"ports": {"ports": [{

@@ -5,6 +5,7 @@
     stranger.py packets COUNT ADDRESS FILE    sends random, truncated, forged and replayed packets
     stranger.py replay FILE                   puts all captured frames on the wire again
     stranger.py connections COUNT ADDRESS     opens connections: silent ones, and such that talk nonsense
+    stranger.py hold COUNT ADDRESS SECONDS   opens connections, says one byte, and keeps them
     stranger.py probes COUNT ADDRESS          connects and resets at once
 
 It prints one line of JSON."""
@@ -118,6 +119,21 @@ def connections(count, address):
     return {"made": made, "failed": refused, "bytes_answered": answered}
 
 
+def hold(count, address, seconds):
+    held = []
+    for _ in range(int(count)):
+        s = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        s.settimeout(1)
+        try:
+            s.connect((address, PORT))
+            s.send(b"x")
+        except OSError:
+            pass
+        held.append(s)
+    time.sleep(float(seconds))
+    return {"held": len(held)}
+
+
 def probes(count, address):
     answered = 0
     for _ in range(int(count)):
@@ -134,5 +150,5 @@ def probes(count, address):
 
 
 if __name__ == "__main__":
-    print(json.dumps({f.__name__: f for f in (capture, packets, replay, connections, probes)}
+    print(json.dumps({f.__name__: f for f in (capture, packets, replay, connections, hold, probes)}
                      [sys.argv[1]](*sys.argv[2:])))

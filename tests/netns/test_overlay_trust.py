@@ -3,6 +3,7 @@
 are scaled down; VIPD_STRANGER=1000000,10000 sends as many as may be wished."""
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -124,3 +125,22 @@ def test_a_capture_means_nothing_to_who_has_restarted(overlay):
         time.sleep(0.5)
     assert members[1].members() == {members[1].address: "up"}
     assert members[1].links()["gossip"]["members"] == 1
+
+
+@pytest.mark.overlay(nodes=4)
+def test_no_descriptor_left_for_links(overlay):
+    """What it has goes on, it does not spin, and afterwards all is as before."""
+    *members, outsider = overlay.nodes
+    overlay.up(nodes=members)
+    target = members[1]
+    when = time.monotonic()
+    # All but a few are taken; the control socket needs one for each question.
+    used = max(map(int, os.listdir(f"/proc/{target.process.pid}/fd"))) + 1
+    resource.prlimit(target.process.pid, resource.RLIMIT_NOFILE, (used + 6, 4096))
+    before = target.cpu()
+    stranger(outsider, "hold", 40, target.address, 1.5)
+    assert target.cpu() - before < 0.5, "it spins"
+    resource.prlimit(target.process.pid, resource.RLIMIT_NOFILE, (4096, 4096))
+    assert target.links()["transport"]["accepts_paused"] > 0
+    overlay.wait_all_up(members)
+    assert overlay.disturbed(when, nodes=members) == []

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A node dies, and the kernels of the others stop sending to it, while the master still says that its task
+runs. The times are for a guest with one slow processor; tests/bench/bench_overlay.py has the figures."""
+import time
+
+import pytest
+from cluster import wait_until
+
+VIP = "7.7.7.1:80"
+KEY = f"tcp {VIP}"
+
+
+def weights(node, lost):
+    return [w for b, w in node.services().get(KEY, {}).items() if b.startswith(f"{lost.address}:")]
+
+
+@pytest.mark.cluster(nodes=3)
+def test_a_dead_node_leaves_every_kernel_and_comes_back(cluster):
+    cluster.start_vipds(key_file=cluster.new_key())
+    cluster.deploy("/web", {"VIP_0": VIP}, instances=3)
+    cluster.wait_backends(KEY, cluster.backends("/web"))
+    cluster.wait_members()
+    lost, *others = cluster.nodes
+    others.append(cluster.master)
+    load = cluster.master.load(VIP, connections=0, new=40, timeout=1)
+    time.sleep(1)
+    when = cluster.cut(lost)
+    try:
+        for n in others:
+            wait_until(lambda n=n: not any(weights(n, lost)), f"{n.name} sends nothing more to {lost.name}", 15)
+        took = time.monotonic() - when
+        for n in others:
+            wait_until(lambda n=n: not weights(n, lost), f"{lost.name}'s backend is removed on {n.name}", 15)
+        report = load.stop()
+        # A third of the new ones meets it, until it is out.
+        print(f"out after {took:.2f} s; {report['failures']}")
+        assert report["failures"]["total"] < 40 * (took + 1) and took < 5
+        after = cluster.master.load(VIP, connections=0, new=40, duration=1).wait()
+        assert after["failures"]["total"] == 0 and len(after["instances"]) == 2
+    finally:
+        cluster.mend(lost)
+    cluster.wait_backends(KEY, cluster.backends("/web"), timeout=40)
+
+
+@pytest.mark.cluster(nodes=3)
+def test_a_killed_vipd_costs_no_backend(cluster):
+    cluster.start_vipds(key_file=cluster.new_key())
+    cluster.deploy("/web", {"VIP_0": VIP}, instances=3)
+    backends = cluster.backends("/web")
+    cluster.wait_backends(KEY, backends)
+    cluster.wait_members()
+    killed, *others = cluster.nodes
+    killed.kill_vipd()
+    end = time.monotonic() + 4
+    while time.monotonic() < end:
+        for n in others:
+            assert {b for b, w in n.services()[KEY].items() if w} == backends, n.name
+        time.sleep(0.2)
+    assert {m["address"]: m["status"] for m in others[0].api("/v1/nodes")}[killed.address] == "agentless"
