@@ -723,7 +723,7 @@ void seal_link_send(struct seal_link *l, const void *bytes, size_t n)
 const uint8_t *seal_link_output(struct seal_link *l, size_t *ret_n)
 {
 	*ret_n = l->out.n - l->out.at;
-	return l->out.bytes + l->out.at;
+	return l->out.bytes ? l->out.bytes + l->out.at : NULL;
 }
 
 void seal_link_output_done(struct seal_link *l, size_t n)
@@ -734,7 +734,7 @@ void seal_link_output_done(struct seal_link *l, size_t n)
 const uint8_t *seal_link_input(struct seal_link *l, size_t *ret_n)
 {
 	*ret_n = l->in.n - l->in.at;
-	return l->in.bytes + l->in.at;
+	return l->in.bytes ? l->in.bytes + l->in.at : NULL;
 }
 
 void seal_link_input_done(struct seal_link *l, size_t n)
