@@ -164,7 +164,6 @@ static bool rumours_collapse(struct gossip *g, uint16_t owner)
 {
 	unsigned n = 0;
 	bool urgent = false;
-	uint32_t known = UINT32_MAX;
 
 	for (size_t i = 0; i < g->n_rumours; i++)
 		n += g->rumours[i].owner == owner;
@@ -174,7 +173,6 @@ static bool rumours_collapse(struct gossip *g, uint16_t owner)
 		if (g->rumours[i].owner != owner)
 			continue;
 		urgent |= g->rumours[i].urgent;
-		known &= g->rumours[i].known;
 		rumour_remove(g, i);
 	}
 	rumour_new(g, owner, urgent, g->members[owner].version - 1);
