@@ -13,7 +13,7 @@
  * carry each other's numbers back, so that round-trip times and loss, both ways, are measured
  * without further packets.
  *   2. A heartbeat that is late by `slack` starts a *test*: pings `try_interval` apart, as many as
- *      the measured loss asks for (4 on a clean network, 12 at a third lost). The first unanswered
+ *      the measured loss asks for (4 on a clean network, 10 at a third lost). The first unanswered
  * one sends word to the node's other neighbours, which its record names: they test as well. They do
  * not trust: each judges by its own pings.
  *   3. From the second try on its kernel is asked too. If that answers, the node's host is alive,
@@ -61,6 +61,9 @@
 #define RECENT (100 * MSEC)
 /* Added between tries by TCP alone: there, a lost one takes 200 ms to be sent again. */
 #define DEGRADED_SPARE (65 * MSEC)
+/* Word is said three times where more than 1 % is lost. */
+#define WORD_LOSS 655
+#define WORD_ROUNDS 3
 /* Nonces of one test. */
 #define NONCES 64
 /* Shares of a sample in the loss estimates: of a link 1/32, of all links 1/256. */
@@ -119,16 +122,18 @@ static nsec_t slack(const struct gossip *g, const struct link *l)
 	return t < TIMEOUT_MAX ? t : TIMEOUT_MAX;
 }
 
-/* Tries after which a live node has been missed with a chance below 1e-4, from the loss one way
- * (65536ths): the smallest n with (1 - (1-p)^2)^n < 1e-4. */
+/* Tries after which a live node has been missed with a chance below 1e-4, from the loss one way p
+ * (65536ths). Each try but the first is a ping and a probe, and each of those fails with
+ * q = 1 - (1-p)^2: the smallest n with q^(2n-1) < 1e-4, and one more from 16 % on, where the estimate
+ * is no better than its window. */
 static unsigned tries(const struct gossip *g, const struct link *l)
 {
 	static const struct {
 		uint32_t loss;
 		unsigned n;
-	} table[] = {{3277, 4}, {5243, 5}, {7864, 7}, {10486, 8}, {13107, 9}, {16384, 11}};
+	} table[] = {{7864, 4}, {10486, 5}, {14418, 6}, {17039, 7}, {20316, 8}};
 	uint32_t p = g->loss;
-	unsigned n = 12;
+	unsigned n = 10;
 
 	if (l && l->loss > p)
 		p = l->loss;
@@ -286,6 +291,12 @@ static void test_try(struct gossip *g, struct test *t)
 	t->n_tries++;
 }
 
+/* Word may get lost: said again where packets do. */
+static unsigned word_rounds(const struct gossip *g)
+{
+	return g->loss < WORD_LOSS ? 1 : WORD_ROUNDS;
+}
+
 /* Word to the other neighbours of the silent one. */
 static void word_send(struct gossip *g, struct test *t)
 {
@@ -383,7 +394,7 @@ static void test_conclude(struct gossip *g, struct test *test, enum wire_op op)
 		if (t.initiator2 != NONE)
 			spread_report(g, t.initiator2, t.peer);
 	} else if (t.told && op == OP_SILENT) {
-		spread_gather(g, t.peer, g->now + g->config.slack_min);
+		spread_gather(g, t.peer, g->now + 2 * g->config.try_interval);
 		if (!member_reachable(g, t.peer))
 			spread_gathered(g, t.peer);
 	}
@@ -463,7 +474,7 @@ static void test_step(struct gossip *g, struct test *t)
 		stall_step(g, t);
 		return;
 	}
-	if (t->n_tries == 1 && !t->told && !t->hail && t->initiator == NONE &&
+	if (t->n_tries >= 1 && t->n_tries <= word_rounds(g) && !t->hail && t->initiator == NONE &&
 		(l || watch_find(g, t->peer)))
 		word_send(g, t);
 	if (t->n_tries < t->max_tries) {

@@ -251,7 +251,7 @@ void gossip_config_init(struct gossip_config *config)
 	config->n_tries_min = 4;
 	config->n_tries_max = 12;
 	config->stall_after = SEC;
-	config->degree = 8;
+	config->degree = 6;
 	config->minority_permille = 333;
 	config->forget_after = 24 * 3600 * SEC;
 	config->n_members_max = GOSSIP_MEMBERS_MAX;

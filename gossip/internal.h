@@ -232,6 +232,7 @@ struct gossip {
 	nsec_t verdict_not_before; /* no verdict before: doubt has just ended */
 	enum gossip_self self_state;
 
+	nsec_t doubt_since;
 	bool local_ok;
 	nsec_t witness_asked, witness_heard;
 	nsec_t kernel_heard; /* some member's kernel answered a probe of ours */

@@ -27,7 +27,7 @@
  *
  * The neighbours of a lost node do not shout one by one. Who noticed first has told the others
  * (detector.c), they *report* to it, and it lets out all severances in one datagram once no
- * link to the lost node is left, or 25 ms after its own. Who reported and sees its severance come
+ * link to the lost node is left, or two tries after its own. Who reported and sees its severance come
  * back with the flood is done; if it does not, the first observer died too, and it floods itself.
  */
 #include "internal.h"
@@ -42,11 +42,8 @@
  * latency within a site, and small against detection. */
 #define HOLD_MIN (1 * MSEC)
 #define HOLD_SPAN (7 * MSEC)
-/* How long the first observer waits for the others' reports after its own verdict. They began
- * at most a try later. */
-#define GATHER_HOLD (25 * MSEC)
 /* How long who reported waits for the first observer to speak. */
-#define REPORT_HOLD (60 * MSEC)
+#define REPORT_HOLD (90 * MSEC)
 /* So many rumours waiting for one neighbour's heartbeat fill a datagram: it is sent. */
 #define RIDERS_MAX 24
 /* Datagrams to one neighbour at a time, and the time between: a portion of a storm. 1.1 MB/s. */

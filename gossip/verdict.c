@@ -150,8 +150,14 @@ static void self_set(struct gossip *g, enum gossip_self state)
 {
 	if (g->self_state == state)
 		return;
-	if (state == GOSSIP_SELF_WELL)
-		g->verdict_not_before = g->now + AFTER_DOUBT;
+	if (state == GOSSIP_SELF_WELL) {
+		nsec_t doubted = g->now - g->doubt_since;
+
+		/* As long as the doubt lasted: a moment's leaves little to catch up with. */
+		g->verdict_not_before = g->now + (doubted < AFTER_DOUBT ? doubted : AFTER_DOUBT);
+	} else if (g->self_state == GOSSIP_SELF_WELL) {
+		g->doubt_since = g->now;
+	}
 	g->self_state = state;
 	event_push(g, &(struct gossip_event){.kind = GOSSIP_EVENT_SELF, .self = state});
 }

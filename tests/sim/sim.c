@@ -1333,7 +1333,7 @@ static void preload(struct sim *s)
 	unsigned *n_of = calloc(n, sizeof(*n_of));
 	uint64_t *incarnations = calloc(n, sizeof(*incarnations));
 
-	graph_make(s, neighbours, n_of, 8);
+	graph_make(s, neighbours, n_of, 6);
 	for (unsigned i = 0; i < n; i++) {
 		struct host *h = &s->hosts[i];
 		struct gossip_addr contacts[GOSSIP_CONTACTS_MAX];
@@ -1606,7 +1606,7 @@ static const char *check_view(struct sim *s, unsigned i, unsigned n_running)
 {
 	struct gossip_member m, other;
 	struct gossip_stats stats;
-	unsigned want = n_running - 1 < 8 ? n_running - 1 : 8;
+	unsigned want = n_running <= 9 ? n_running - 1 : 6;
 
 	gossip_member_get(s->hosts[i].gossip, sim_id(i), &m);
 	gossip_stats(s->hosts[i].gossip, &stats);
