@@ -124,8 +124,8 @@ static nsec_t slack(const struct gossip *g, const struct link *l)
 
 /* Tries after which a live node has been missed with a chance below 1e-4, from the loss one way p
  * (65536ths). Each try but the first is a ping and a probe, and each of those fails with
- * q = 1 - (1-p)^2: the smallest n with q^(2n-1) < 1e-4, and one more from 16 % on, where the estimate
- * is no better than its window. */
+ * q = 1 - (1-p)^2: the smallest n with q^(2n-1) < 1e-4, and one more from 16 % on, where the
+ * estimate is no better than its window. */
 static unsigned tries(const struct gossip *g, const struct link *l)
 {
 	static const struct {
@@ -330,17 +330,7 @@ static void sever_count(struct gossip *g, enum wire_op op)
 		g->stats.severed_agentless++;
 }
 
-/* A second neighbour has fallen silent: this is larger than a node. See who is left, rather than
- * wait for each one's next heartbeat. */
-static void test_all(struct gossip *g)
-{
-	for (unsigned i = 0; i < g->n_links; i++) {
-		struct link *l = &g->links[i];
-
-		if (l->state == LINK_ACTIVE && l->listed && g->now - l->heard > RECENT)
-			detector_test(g, l->peer, NONE);
-	}
-}
+static void test_all(struct gossip *g);
 
 /* Says of a neighbour, or of another member, what its test has shown. */
 static void outcome_tell(struct gossip *g, const struct test *t, enum wire_op op)
@@ -466,6 +456,31 @@ static void stall_step(struct gossip *g, struct test *t)
 	t->next = g->now + STALL_INTERVAL;
 }
 
+/* A second neighbour has fallen silent: this is larger than a node. See who is left, rather than
+ * wait for each one's next heartbeat. */
+static void test_all(struct gossip *g)
+{
+	for (unsigned i = 0; i < g->n_links; i++) {
+		struct link *l = &g->links[i];
+
+		if (l->state == LINK_ACTIVE && l->listed && g->now - l->heard > RECENT)
+			detector_test(g, l->peer, NONE);
+	}
+}
+
+/* Whether another neighbour is as silent as this one. */
+static bool silent_too(struct gossip *g, const struct test *t)
+{
+	for (size_t i = 0; i < g->n_tests; i++) {
+		const struct test *other = &g->tests[i];
+
+		if (other != t && other->n_tries >= 2 && !other->answered && !other->hail &&
+			link_of(g, other->peer))
+			return true;
+	}
+	return false;
+}
+
 static void test_step(struct gossip *g, struct test *t)
 {
 	struct link *l = link_of(g, t->peer);
@@ -484,6 +499,8 @@ static void test_step(struct gossip *g, struct test *t)
 			t->next += DEGRADED_SPARE;
 		if (t->n_tries == t->max_tries)
 			t->next = g->now + detector_timeout(g, l);
+		if (t->n_tries == 2 && l && silent_too(g, t))
+			test_all(g);
 		return;
 	}
 	if (t->refused) {

@@ -60,8 +60,9 @@ struct absent {
 	uint16_t member;
 	uint8_t votes; /* of reachable members that tested this version and heard nothing */
 	bool stalled, agentless; /* a reachable member hears its kernel */
-	bool settled;            /* missing for so long that self-doubt has stopped counting it */
-	uint16_t accuser;        /* one of the voters */
+	bool noted;       /* judged at least once without a path: not just moved on the tree */
+	bool settled;     /* missing for so long that self-doubt has stopped counting it */
+	uint16_t accuser; /* one of the voters */
 	nsec_t since;
 	nsec_t next_look; /* when to consider a test of one's own again */
 };
@@ -197,6 +198,10 @@ struct origin {
 
 struct out_item;
 
+enum {
+	RINGS_MAX = GOSSIP_NEIGHBOURS_MAX / 2,
+};
+
 struct gossip {
 	struct gossip_config config;
 	nsec_t now;
@@ -259,6 +264,9 @@ struct gossip {
 		nsec_t until;
 	} refused[32]; /* asked lately, without success */
 	unsigned at_refused;
+	uint16_t rings[RINGS_MAX][2]; /* our successor and predecessor on each ring */
+	bool rings_known;             /* and nobody has come or gone since */
+	nsec_t reach_changed;
 	unsigned n_repairs; /* tries in a row that left the view short */
 	nsec_t upkeep_next;
 

@@ -15,13 +15,19 @@
  *
  *  - The view holds 6, not log10(n) + 1, whatever the size: six independent observers of each
  *    node. The bytes that a failure costs grow with the square of this (so many severances, over so
- *    many links): 2.6 kB a node with 8, 1.6 kB with 6. When 30 % die at once, one node in 1,400 loses
- *    all its neighbours and asks others at once. Random regular graphs of degree 6 are connected, and
- *    10,000 nodes are reached in 6 hops.
+ *    many links): 2.6 kB a node with 8, 1.6 kB with 6. When 30 % die at once, one node in 1,400
+ *loses all its neighbours and asks others at once. Random regular graphs of degree 6 are connected,
+ *and 10,000 nodes are reached in 6 hops.
+ *  - Whom: the successors on three rings (the members in three orders, by hashes of their ids), and
+ *so one's predecessors too. Rings are not needed to join or to repair, any neighbour is good at
+ *first; but views that were filled in the order of joining are cliques with a bridge, however many
+ *links each has: the random search found 30 nodes hanging together by one. Once nobody has come or
+ *gone for a second the rings are linked and other links beyond the target given up. Three random
+ *cycles are an expander, whatever the history, and two healed halves are mixed by the same rule.
  *  - Degrees are kept even. A view is filled from those with the smallest views (the table tells),
- *    one who lacks more than one link is admitted up to two above the target, one in need always. When a node dies its
- *    former neighbours are the ones who lack a link, and so find each other. An observer per node
- *    more or less is a tail in detection time.
+ *    one who lacks more than one link is admitted up to two above the target, one in need always.
+ *When a node dies its former neighbours are the ones who lack a link, and so find each other. An
+ *observer per node more or less is a tail in detection time.
  *  - A full contact does not evict for a joiner, which costs three nodes a change each; it
  *    refuses with a sample of members to ask, which after a cold start of 1,000 is the faster way.
  *  - Up to 9 nodes the view holds everyone: a full mesh.
@@ -60,8 +66,11 @@
 /* The peer's record has this long to list us, before the edge is taken for one-sided. */
 #define UNLISTED_MAX (2500 * MSEC)
 /* Replacing a lost neighbour is no hurry while half are left, and may turn out needless. */
-#define REPAIR_DELAY (300 * MSEC)
-#define REPAIR_SPREAD (700 * MSEC)
+#define REPAIR_DELAY (1050 * MSEC)
+#define REPAIR_SPREAD (500 * MSEC)
+/* The rings are followed when nobody has come or gone for so long: while a cluster starts, each
+ * newcomer would move them. */
+#define RING_REST (1 * SEC)
 #define REPAIR_URGENT (20 * MSEC)
 #define REPAIR_AGAIN (100 * MSEC)
 #define REPAIR_IDLE (2 * SEC)
@@ -87,8 +96,8 @@
 /* Neighbours to have: everyone, as long as that is few. */
 static unsigned wanted(const struct gossip *g)
 {
-	return g->n_reachable <= MESH_MAX && g->config.degree < MESH_MAX ? MESH_MAX - 1
-									  : g->config.degree;
+	return g->n_known <= MESH_MAX && g->config.degree < MESH_MAX ? MESH_MAX - 1
+								     : g->config.degree;
 }
 
 unsigned link_slot(const struct gossip *g, const struct link *l)
@@ -381,6 +390,60 @@ static void sample_write(struct gossip *g, struct writer *w, uint64_t except)
 	}
 }
 
+/* ---- The rings ---- */
+
+static unsigned n_rings(const struct gossip *g)
+{
+	return g->config.degree / 2;
+}
+
+/* Where on a ring an id stands: in another order on each. */
+static uint64_t ring_place(uint64_t id, unsigned ring)
+{
+	return mix64(id + (ring + 1) * UINT64_C(0x9e3779b97f4a7c15));
+}
+
+/* Who stands next to us on each ring, of those that are there. */
+static void rings_update(struct gossip *g)
+{
+	uint64_t best[RINGS_MAX][2], own[RINGS_MAX];
+
+	if (g->rings_known)
+		return;
+	g->rings_known = true;
+	for (unsigned r = 0; r < n_rings(g); r++) {
+		own[r] = ring_place(g->config.id, r);
+		best[r][0] = best[r][1] = UINT64_MAX;
+		g->rings[r][0] = g->rings[r][1] = NONE;
+	}
+	for (size_t m = 0; m < g->n_members; m++) {
+		if (m == g->self || (g->members[m].flags & MEMBER_FREE) || !member_reachable(g, m))
+			continue;
+		for (unsigned r = 0; r < n_rings(g); r++) {
+			uint64_t place = ring_place(g->members[m].id, r);
+
+			if (place - own[r] < best[r][0]) {
+				best[r][0] = place - own[r];
+				g->rings[r][0] = m;
+			}
+			if (own[r] - place < best[r][1]) {
+				best[r][1] = own[r] - place;
+				g->rings[r][1] = m;
+			}
+		}
+	}
+}
+
+static bool on_ring(struct gossip *g, uint16_t m)
+{
+	rings_update(g);
+	for (unsigned r = 0; r < n_rings(g); r++) {
+		if (g->rings[r][0] == m || g->rings[r][1] == m)
+			return true;
+	}
+	return false;
+}
+
 /* ---- Greeting ---- */
 
 static struct link *link_random(struct gossip *g, uint16_t except1, uint64_t except2)
@@ -444,7 +507,7 @@ static void evict(struct gossip *g, const struct link *except)
 	for (unsigned i = 0; i < g->n_links; i++) {
 		struct link *l = &g->links[i];
 
-		if (l->state != LINK_ACTIVE || l == except)
+		if (l->state != LINK_ACTIVE || l == except || on_ring(g, l->peer))
 			continue;
 		if (!worst ||
 			g->members[l->peer].n_neighbours > g->members[worst->peer].n_neighbours)
@@ -785,10 +848,23 @@ static bool candidate_ok(struct gossip *g, uint16_t m)
 	       member_reachable(g, m) && !link_any(g, m, NULL) && !refused_lately(g, m);
 }
 
+/* A successor that is no neighbour yet; none while members come and go. */
+static uint16_t ring_candidate(struct gossip *g)
+{
+	if (g->now - g->reach_changed < RING_REST)
+		return NONE;
+	rings_update(g);
+	for (unsigned r = 0; r < n_rings(g); r++) {
+		if (g->rings[r][0] != NONE && candidate_ok(g, g->rings[r][0]))
+			return g->rings[r][0];
+	}
+	return NONE;
+}
+
 /* One with the smallest view of all: after a loss, another that lost the same neighbour. */
 static uint16_t candidate(struct gossip *g)
 {
-	unsigned best = wanted(g) + DEGREE_SPARE, n = 0;
+	unsigned best = g->config.degree + DEGREE_SPARE, n = 0;
 	uint16_t chosen = NONE;
 
 	for (size_t m = 0; m < g->n_members; m++) {
@@ -818,6 +894,14 @@ static bool repair_one(struct gossip *g)
 		link_request(g, m, &to, purpose);
 		return true;
 	}
+	/* Alone, with everyone out of reach: some of them may be as alone, and near. */
+	m = n == 0 ? member_random(g) : NONE;
+	if (m != NONE && m != g->self && g->members[m].status == GOSSIP_STATUS_UP &&
+		!link_any(g, m, NULL) && !refused_lately(g, m)) {
+		member_address(g, m, &to);
+		link_request(g, m, &to, purpose);
+		return true;
+	}
 	while (g->n_passive > 0 && n < wanted(g)) {
 		size_t i = random_below(g, g->n_passive);
 		struct wire_entry entry = g->passive[i];
@@ -843,7 +927,7 @@ static void trim(struct gossip *g)
 		struct link *l = &g->links[i];
 
 		if (l->state == LINK_ACTIVE && l->listed && g->now - l->since > TRIM_AGE &&
-			g->members[l->peer].n_neighbours > wanted(g) &&
+			!on_ring(g, l->peer) && g->members[l->peer].n_neighbours > wanted(g) &&
 			random_below(g, ++n) == 0)
 			chosen = l;
 	}
@@ -854,21 +938,38 @@ static void trim(struct gossip *g)
 	passive_add(g, &entry);
 }
 
+/* The links that the rings ask for. True if one was asked for. */
+static bool repair_rings(struct gossip *g)
+{
+	uint16_t m = ring_candidate(g);
+	struct gossip_addr to;
+
+	if (m == NONE)
+		return false;
+	member_address(g, m, &to);
+	link_request(g, m, &to, PURPOSE_HIGH);
+	return true;
+}
+
 static void repair(struct gossip *g)
 {
 	unsigned n = links_wanted_taken(g);
-	bool found = true;
+	/* Others are being rung up by the rings; filling up is for those who are short. */
+	bool resting = g->now - g->reach_changed >= RING_REST, found = true, ring;
 	nsec_t again;
 
 	g->repair_next = g->now + REPAIR_IDLE + random_below(g, REPAIR_IDLE);
-	if (n > wanted(g))
+	ring = repair_rings(g);
+	if (!ring && resting && n > wanted(g))
 		trim(g);
-	while (n < wanted(g) && found) {
+	while (!ring && n < wanted(g) && found) {
 		found = repair_one(g);
 		n++;
 	}
 	n = links_listed(g);
-	if (n >= wanted(g)) {
+	if (ring) {
+		g->repair_next = g->now + REPAIR_AGAIN + random_below(g, REPAIR_AGAIN);
+	} else if (n >= wanted(g)) {
 		g->n_repairs = 0;
 	} else if (found) {
 		again = REPAIR_AGAIN << (g->n_repairs < 5 ? g->n_repairs : 5);

@@ -27,8 +27,9 @@
  *
  * The neighbours of a lost node do not shout one by one. Who noticed first has told the others
  * (detector.c), they *report* to it, and it lets out all severances in one datagram once no
- * link to the lost node is left, or two tries after its own. Who reported and sees its severance come
- * back with the flood is done; if it does not, the first observer died too, and it floods itself.
+ * link to the lost node is left, or two tries after its own. Who reported and sees its severance
+ * come back with the flood is done; if it does not, the first observer died too, and it floods
+ * itself.
  */
 #include "internal.h"
 

@@ -225,8 +225,14 @@ static bool judge(struct gossip *g, struct absent *a)
 {
 	struct member *member = &g->members[a->member];
 	unsigned needed = g->n_reachable >= VOTES_NEEDED ? VOTES_NEEDED : 1;
+	bool gone = member->parent == NONE;
 
-	if (member->parent != NONE) {
+	if (gone != a->noted || (!gone && member->status != GOSSIP_STATUS_UP)) {
+		g->rings_known = false; /* come or gone, not just moved on the tree */
+		g->reach_changed = g->now;
+		a->noted = true;
+	}
+	if (!gone) {
 		member->flags &= ~MEMBER_ABSENT;
 		member->flags |= MEMBER_SEEN_UP;
 		membership_found(g);

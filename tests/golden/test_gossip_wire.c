@@ -64,8 +64,13 @@ static void test_datagram(void **state)
 {
 	uint8_t bytes[256];
 	struct wire_head head = {.sender = A, .boot = wire_boot(7)}, head2;
-	struct wire_beat beat = {.seq = 1, .echo = 2, .held = 3, .next_ms = 2000,
-		.digest = 0xdeadbeef, .flags = BEAT_ECHO | BEAT_YOU_ARE_LISTED}, beat2;
+	struct wire_beat beat = {.seq = 1,
+				 .echo = 2,
+				 .held = 3,
+				 .next_ms = 2000,
+				 .digest = 0xdeadbeef,
+				 .flags = BEAT_ECHO | BEAT_YOU_ARE_LISTED},
+			 beat2;
 	struct reader r, body;
 	struct writer w;
 	uint8_t type;
@@ -85,8 +90,8 @@ static void test_datagram(void **state)
 	assert_true(head2.sender == A && head2.boot == head.boot);
 	assert_int_equal(wire_message_next(&r, &type, &body), 1);
 	assert_true(wire_beat_read(&body, &beat2));
-	assert_true(beat2.seq == 1 && beat2.echo == 2 && beat2.held == 3 &&
-		beat2.next_ms == 2000 && beat2.digest == 0xdeadbeef && beat2.flags == beat.flags);
+	assert_true(beat2.seq == 1 && beat2.echo == 2 && beat2.held == 3 && beat2.next_ms == 2000 &&
+		    beat2.digest == 0xdeadbeef && beat2.flags == beat.flags);
 	assert_int_equal(wire_message_next(&r, &type, &body), 1);
 	assert_int_equal(type, WIRE_PING);
 	assert_int_equal(wire_message_next(&r, &type, &body), 0);
@@ -132,13 +137,13 @@ static void test_news(void **state)
 	r = body_of(&w, WIRE_NEWS);
 	assert_true(wire_item_next(&r, &got));
 	assert_true(got.kind == ITEM_DELTA && got.owner == B && got.delta.base == 128 &&
-		got.delta.n_ops == 3 && got.delta.ops[0].version == 17 &&
-		got.delta.ops[1].id == C);
+		    got.delta.n_ops == 3 && got.delta.ops[0].version == 17 &&
+		    got.delta.ops[1].id == C);
 	assert_true(wire_item_next(&r, &got));
 	assert_true(got.owner == A && got.record.incarnation == whole.record.incarnation &&
-		got.record.version == 300 && got.record.neighbours[1] == C &&
-		got.record.n_lost == 1 && got.record.lost[0].op == OP_STALLED &&
-		got.record.n_metadata == 6 && got.record.age == 61);
+		    got.record.version == 300 && got.record.neighbours[1] == C &&
+		    got.record.n_lost == 1 && got.record.lost[0].op == OP_STALLED &&
+		    got.record.n_metadata == 6 && got.record.age == 61);
 	assert_memory_equal(got.record.metadata, "master", 6);
 	assert_false(wire_item_next(&r, &got));
 	assert_true(r.ok);
@@ -146,8 +151,13 @@ static void test_news(void **state)
 
 static void test_hello(void **state)
 {
-	struct wire_hello hello = {.id = A, .incarnation = UINT64_C(0x0000000500000001), .to = B,
-		.number = 77, .purpose = PURPOSE_HIGH, .digest = 1}, got;
+	struct wire_hello hello = {.id = A,
+				  .incarnation = UINT64_C(0x0000000500000001),
+				  .to = B,
+				  .number = 77,
+				  .purpose = PURPOSE_HIGH,
+				  .digest = 1},
+			  got;
 	uint8_t bytes[1024];
 	struct reader r;
 	struct writer w;
