@@ -89,10 +89,11 @@ static void *queue_add(
 
 static void *queue_pop(struct queue *q, size_t n_item, size_t (*n_bytes)(const void *))
 {
-	void *at = q->bytes + q->at;
+	void *at;
 
 	if (q->at == q->n)
 		return NULL;
+	at = q->bytes + q->at;
 	q->at += (n_item + n_bytes(at) + 7) & ~(size_t)7;
 	q->n_items--;
 	return at;
