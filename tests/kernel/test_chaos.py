@@ -57,6 +57,9 @@ class Chaos:
         self.paper.write()
         self.containers = {}  # that exist, by number
         self.registered = set()
+        # Their files went while vipd may have been dead: then nothing tells the next vipd of them. (A container's
+        # namespace usually goes with its file.)
+        self.leaving, self.forgotten, self.killed = set(), set(), False
         self.cni = cluster.dir / "cni"
         self.cni.mkdir()
         self.options = {"cni_dir": self.cni, "masters": None, "source": self.paper.source, "drain_timeout": drain_timeout, **OPTIONS}
@@ -172,6 +175,8 @@ class Chaos:
             f"ipvsadm -a {service} -r 10.9.9.{self.rng.randrange(1, 250)}:99 -m"
 
     def kill(self):
+        self.killed = True
+        self.forgotten |= self.leaving
         if self.node.vipd:
             self.node.kill_vipd()
         if self.rng.random() < 0.8:
@@ -256,9 +261,12 @@ class Chaos:
             if n in self.registered:
                 file.unlink()
                 self.registered.remove(n)
+                (self.forgotten if self.killed else self.leaving).add(n)
             else:
                 file.write_text(self.containers[n].path)
                 self.registered.add(n)
+                self.leaving.discard(n)
+                self.forgotten.discard(n)
             return f"container {n} {'registered' if n in self.registered else 'unregistered'}"
         if kind == "damage":
             # In here only IPVS as a whole, and what is the container's own.
@@ -267,12 +275,15 @@ class Chaos:
         if kind == "leave" and n in self.registered:
             file.unlink()
         self.containers.pop(n).delete()
-        self.registered.discard(n)
+        for those in (self.registered, self.leaving, self.forgotten):
+            those.discard(n)
         return f"container {n} gone, file {'too' if not file.exists() else 'left'}"
 
     def wrong_in_containers(self):
         """The same table in every registered namespace; and nothing in the others."""
         for n, container in self.containers.items():
+            if n in self.forgotten:
+                continue
             have = kernel_lines(container)
             want = self.paper.expected(self.node) if n in self.registered else {"ipvs": [], "route": []}
             for what in ("ipvs", "route") if n in self.registered else ("ipvs",):
@@ -310,6 +321,8 @@ class Chaos:
             return True
         wait_until(agrees, "the kernel holds what the model says")
         self.since_quiet.clear()
+        self.leaving.clear()
+        self.killed = False
 
 
     def close(self):
