@@ -451,7 +451,8 @@ def test_many_namespaces_are_cheap(cluster):
               f"{idle:.0f} s, {1000 * (s['busy'] - busy) / max(1, s['audits'] - audits):.1f} ms each; "
               f"{len(os.listdir(f'/proc/{node.vipd.pid}/fd'))} file descriptors")
         assert s["repairs"] == 0
-        assert cost / N_NAMESPACES < 30, "kB of memory for each namespace"
+        if N_NAMESPACES >= 100:  # else what is allocated once weighs too much
+            assert cost / N_NAMESPACES < 30, "kB of memory for each namespace"
         assert len(os.listdir(f"/proc/{node.vipd.pid}/fd")) < 60
         assert in_midst < N_NAMESPACES, "the host's own change waited for all the others"
         assert (s["busy"] - busy) / idle < 0.2, "share of a core at rest"
