@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "agent/node.h"
+#include "agent/desired/node.h"
 #include "agent/source/vip_table.h"
 #include "agent/util.h"
 

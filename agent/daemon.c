@@ -12,10 +12,10 @@
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-id128.h>
 
+#include "agent/apply/sysctl.h"
+#include "agent/apply/wanted.h"
 #include "agent/log.h"
-#include "agent/sysctl.h"
-#include "agent/views.h"
-#include "agent/wanted.h"
+#include "agent/serve/views.h"
 
 /* How often the connections of draining destinations are counted. */
 #define DRAIN_TICK NSEC_PER_SEC

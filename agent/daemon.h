@@ -7,16 +7,16 @@
  *
  * Only daemon.c writes it; views.c reads it.
  */
-#include "agent/cluster.h"
+#include "agent/apply/firewall.h"
+#include "agent/apply/reconcile.h"
 #include "agent/config.h"
-#include "agent/control.h"
-#include "agent/desired.h"
-#include "agent/feed.h"
-#include "agent/firewall.h"
-#include "agent/namespaces.h"
-#include "agent/reconcile.h"
-#include "agent/resolve.h"
-#include "agent/watch.h"
+#include "agent/containers/namespaces.h"
+#include "agent/desired/desired.h"
+#include "agent/feed/feed.h"
+#include "agent/feed/resolve.h"
+#include "agent/history/watch.h"
+#include "agent/overlay/cluster.h"
+#include "agent/serve/control.h"
 
 struct daemon {
 	sd_event *loop;

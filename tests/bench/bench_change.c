@@ -12,9 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "agent/desired.h"
-#include "agent/reconcile.h"
-#include "agent/wanted.h"
+#include "agent/apply/reconcile.h"
+#include "agent/apply/wanted.h"
+#include "agent/desired/desired.h"
 
 #define AGENTS 200
 
@@ -157,7 +157,8 @@ static void bench_changes(struct bench *b, size_t n)
 	}
 	steps = s->n_steps - steps;
 	qsort(total, n, sizeof(*total), cmp_nsec);
-	printf("one destination changed, %zu times: %.2f ms from table to kernel (median; best %.2f), "
+	printf("one destination changed, %zu times: %.2f ms from table to kernel (median; best "
+	       "%.2f), "
 	       "%.2f commands each (target 1 command, 5 ms: %s)\n",
 		n, median_ms(total, n), (double)total[0] / 1e6, (double)steps / (double)n,
 		steps == n && median_ms(total, n) < 5 ? "met" : "MISSED");

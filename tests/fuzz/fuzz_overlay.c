@@ -7,8 +7,8 @@
  */
 #include <sodium.h>
 
-#include "agent/overlay_thread.h"
-#include "agent/seal.h"
+#include "agent/overlay/overlay_thread.h"
+#include "agent/overlay/seal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

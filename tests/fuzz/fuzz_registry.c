@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A container's registration of any bytes: refused, or a path that is just those bytes. */
-#include "agent/registry.h"
+#include "agent/containers/registry.h"
 
 #include <stdint.h>
 #include <stdlib.h>

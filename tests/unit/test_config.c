@@ -89,9 +89,9 @@ static void test_errors_name_line(void **state)
 	assert_error(
 		"[vpid]\nipv6 = yes\n", "2: unknown section [vpid]: all keys stand in [vipd]\n");
 	assert_error("[vipd]\nipv6 = yes\nipv6 = no\n", "3: ipv6: given twice\n");
-	assert_error(
-		"[vipd]\nmasters = 10.0.0.1:5050\n", "2: masters: \"10.0.0.1:5050\" each master is "
-						     "a URL such as http://10.0.0.1:5050\n");
+	assert_error("[vipd]\nmasters = 10.0.0.1:5050\n",
+		"2: masters: \"10.0.0.1:5050\" each master is "
+		"a URL such as http://10.0.0.1:5050\n");
 	assert_error("[vipd]\nwhat is this\n", "2: not a line of the form key = value\n");
 	assert_error("[vipd]\nsocket = vipd.sock\n",
 		"2: socket: \"vipd.sock\" must be an absolute path\n");

@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-#include "agent/desired.h"
+#include "agent/desired/desired.h"
 #include "ipvs/plan.h"
 
 static struct ip_addr addr(const char *text)

@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-#include "agent/drain.h"
+#include "agent/desired/drain.h"
 
 #define S NSEC_PER_SEC
 #define TIMEOUT (30 * S)

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "agent/health.h"
+#include "agent/desired/health.h"
 
 #define S NSEC_PER_SEC
 #define HOLD_MAX (300 * S)

@@ -9,7 +9,7 @@
 #include <sodium.h>
 #include <stdio.h>
 
-#include "agent/identity.h"
+#include "agent/overlay/identity.h"
 #include "agent/util.h"
 
 static char dir[] = "/tmp/vipd-identity-XXXXXX";

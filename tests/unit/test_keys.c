@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#include "agent/keys.h"
+#include "agent/overlay/keys.h"
 #include "agent/util.h"
 
 #define ONE "0101010101010101010101010101010101010101010101010101010101010101"

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "agent/liveness.h"
+#include "agent/overlay/liveness.h"
 
 #define S NSEC_PER_SEC
 

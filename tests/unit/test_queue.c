@@ -9,7 +9,7 @@
 #include <poll.h>
 #include <pthread.h>
 
-#include "agent/queue.h"
+#include "agent/overlay/queue.h"
 #include "agent/util.h"
 
 static bool readable(struct queue *q)

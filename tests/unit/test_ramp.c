@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-#include "agent/ramp.h"
+#include "agent/desired/ramp.h"
 
 #define S NSEC_PER_SEC
 #define TIME (10 * S)

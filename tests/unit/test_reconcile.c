@@ -14,10 +14,10 @@
 
 #include <cmocka.h>
 
-#include "agent/desired.h"
+#include "agent/apply/reconcile.h"
+#include "agent/apply/wanted.h"
+#include "agent/desired/desired.h"
 #include "agent/log.h"
-#include "agent/reconcile.h"
-#include "agent/wanted.h"
 #include "ipvs/model_kernel.h"
 
 /* Audits until everything must be right although one command in ten fails: far more than any

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The registry: what a file may hold, and a real directory that things happen to. */
-#include "agent/registry.h"
+#include "agent/containers/registry.h"
 
 #include <errno.h>
 #include <fcntl.h>

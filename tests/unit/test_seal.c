@@ -9,7 +9,7 @@
 #include <sodium.h>
 #include <stdio.h>
 
-#include "agent/seal.h"
+#include "agent/overlay/seal.h"
 
 #define S NSEC_PER_SEC
 

@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-#include "agent/sysctl.h"
-#include "agent/why.h"
+#include "agent/apply/sysctl.h"
+#include "agent/serve/why.h"
 
 #define NAME "redis.marathon"
 #define VIP_ADDRESS "11.202.66.36"

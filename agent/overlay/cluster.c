@@ -1,0 +1,549 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "agent/overlay/cluster.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+
+#include "agent/log.h"
+
+/* How often the members are remembered on disk, the first time and then. */
+#define REMEMBER_FIRST (20 * NSEC_PER_SEC)
+#define REMEMBER (300 * NSEC_PER_SEC)
+/* Members that the file holds at most: enough to find the way back in. */
+#define REMEMBERED_MAX 256
+/* Between two tries to open the overlay, where the address or the port may become free. */
+#define RETRY (5 * NSEC_PER_SEC)
+/* Changes of nodes that are logged by name within a second; of more only the number is. */
+#define LOGGED_PER_SECOND 10
+
+struct cluster {
+	sd_event *loop;
+	const struct config *config;
+	const struct node *node;
+	struct cluster_handler handler;
+	struct overlay *overlay;
+	struct liveness *liveness;
+	char *off;
+	struct ip_addr address, address6; /* that it was opened on */
+	sd_event_source *tick, *remember, *retry;
+	size_t n_remembered, n_agents;
+	struct gossip_addr *remembered, *agents;
+	nsec_t log_second;
+	size_t n_logged;
+};
+
+const char *cluster_off(const struct cluster *c)
+{
+	return c->off;
+}
+
+struct liveness *cluster_liveness(struct cluster *c)
+{
+	return c->liveness;
+}
+
+struct overlay_snapshot *cluster_snapshot(struct cluster *c)
+{
+	return c->overlay ? overlay_snapshot(c->overlay) : NULL;
+}
+
+static char *state_path(const struct cluster *c, const char *name)
+{
+	return xasprintf("%s/%s", c->config->state_dir, name);
+}
+
+/* --- what the overlay says ------------------------------------------------- */
+
+static void arm_tick(struct cluster *c)
+{
+	nsec_t when = liveness_deadline(c->liveness);
+
+	if (when == UINT64_MAX) {
+		sd_event_source_set_enabled(c->tick, SD_EVENT_OFF);
+		return;
+	}
+	sd_event_source_set_time(c->tick, when / NSEC_PER_USEC);
+	sd_event_source_set_enabled(c->tick, SD_EVENT_ONESHOT);
+}
+
+static void judged(struct cluster *c, bool changed, nsec_t since)
+{
+	arm_tick(c);
+	if (changed)
+		c->handler.changed(c->handler.userdata, since);
+}
+
+static int on_tick(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct cluster *c = userdata;
+	nsec_t now = now_ns();
+
+	judged(c, liveness_tick(c->liveness, now), now);
+	return 0;
+}
+
+/* True if another line about a node may be written: a rack that goes down is told in few. */
+static bool may_log(struct cluster *c)
+{
+	nsec_t second = now_ns() / NSEC_PER_SEC;
+
+	if (second != c->log_second) {
+		if (c->n_logged > LOGGED_PER_SECOND)
+			log_notice("overlay: %zu more changes of nodes within that second",
+				c->n_logged - LOGGED_PER_SECOND);
+		c->log_second = second;
+		c->n_logged = 0;
+	}
+	return ++c->n_logged <= LOGGED_PER_SECOND;
+}
+
+static void log_node(struct cluster *c, const struct overlay_node *n)
+{
+	char address[IP_ADDR_STRLEN] = "?";
+
+	if (!may_log(c))
+		return;
+	if (n->n_addresses)
+		ip_addr_format(&n->addresses[0], address);
+	log_notice("overlay: node %s is %s", address, gossip_status_name(n->status));
+}
+
+static void on_node(void *userdata, const struct overlay_node *node)
+{
+	struct cluster *c = userdata;
+	const struct overlay_node *known =
+		node->n_addresses ? liveness_find(c->liveness, &node->addresses[0]) : NULL;
+
+	if (!known || known->id != node->id || known->status != node->status)
+		log_node(c, node);
+	judged(c, liveness_node(c->liveness, node, now_ns()), node->told);
+}
+
+static void on_forgotten(void *userdata, uint64_t id)
+{
+	struct cluster *c = userdata;
+	nsec_t now = now_ns();
+
+	judged(c, liveness_forgotten(c->liveness, id, now), now);
+}
+
+static void on_self(void *userdata, enum gossip_self self)
+{
+	static const char *const texts[] = {
+		[GOSSIP_SELF_WELL] = "this node is part of the cluster again, and judges others",
+		[GOSSIP_SELF_MINORITY] =
+			"this node sees only a small part of the cluster: it judges "
+			"nobody, and goes on using all backends",
+		[GOSSIP_SELF_CUT_OFF] = "this node is cut off: it judges nobody, and goes on using "
+					"all backends",
+	};
+	struct cluster *c = userdata;
+
+	if (liveness_get_self(c->liveness) != self)
+		log_notice("overlay: %s", texts[self]);
+	judged(c, liveness_self(c->liveness, self), now_ns());
+}
+
+static void on_conflict(void *userdata)
+{
+	log_error(
+		"overlay: another vipd speaks as this node, from a later start; was its state_dir "
+		"copied from here? Remove the file `node` there or here, and restart that vipd");
+}
+
+/* --- whom to join through -------------------------------------------------- */
+
+struct contacts {
+	size_t n;
+	struct gossip_addr list[GOSSIP_CONTACTS_MAX];
+};
+
+static void add_contact(struct contacts *c, const struct gossip_addr *a)
+{
+	for (size_t i = 0; i < c->n; i++)
+		if (gossip_addr_equal(&c->list[i], a))
+			return;
+	if (c->n < GOSSIP_CONTACTS_MAX)
+		c->list[c->n++] = *a;
+}
+
+/* Some of a list, at random, so that the nodes of a cluster do not all ask the same. */
+static void add_some(struct contacts *c, const struct gossip_addr *list, size_t n, size_t some)
+{
+	for (size_t i = 0; i < some && n > 0; i++)
+		add_contact(c, &list[randombytes_uniform((uint32_t)n)]);
+}
+
+/* The address in a master's URL, with our port. False if it is a name. */
+static bool master_contact(const struct cluster *c, const char *url, struct gossip_addr *ret)
+{
+	struct ip_addr a = config_master_address(url);
+
+	if (!a.family)
+		return false;
+	*ret = overlay_address(&a, (uint16_t)c->config->overlay_port);
+	return true;
+}
+
+static void send_contacts(struct cluster *c)
+{
+	const struct endpoints *given = &c->config->contacts;
+	struct gossip_addr witnesses[GOSSIP_WITNESSES_MAX], a;
+	struct contacts contacts = {0};
+	size_t n_witnesses = 0;
+
+	if (!c->overlay)
+		return;
+	for (size_t i = 0; i < given->n; i++) {
+		a = overlay_address(&given->list[i].address,
+			given->list[i].port ? given->list[i].port
+					    : (uint16_t)c->config->overlay_port);
+		add_contact(&contacts, &a);
+	}
+	for (char **m = c->config->masters; m && *m; m++) {
+		if (!master_contact(c, *m, &a))
+			continue;
+		add_contact(&contacts, &a);
+		if (n_witnesses < GOSSIP_WITNESSES_MAX)
+			witnesses[n_witnesses++] = a;
+	}
+	add_some(&contacts, c->remembered, c->n_remembered, 16);
+	add_some(&contacts, c->agents, c->n_agents, GOSSIP_CONTACTS_MAX);
+	overlay_set_contacts(c->overlay, contacts.list, contacts.n);
+	overlay_set_witnesses(c->overlay, witnesses, n_witnesses);
+}
+
+static bool same_addresses(
+	const struct gossip_addr *a, size_t n_a, const struct gossip_addr *b, size_t n_b)
+{
+	for (size_t i = 0; n_a == n_b && i < n_a; i++)
+		if (!gossip_addr_equal(&a[i], &b[i]))
+			return false;
+	return n_a == n_b;
+}
+
+void cluster_set_table(struct cluster *c, const struct vip_table *table)
+{
+	struct gossip_addr *fresh = xcalloc(table->n_agents, sizeof(*fresh));
+	size_t n = 0;
+
+	for (size_t i = 0; i < table->n_agents; i++)
+		if (!node_owns(c->node, &table->agents[i]))
+			fresh[n++] = overlay_address(
+				&table->agents[i], (uint16_t)c->config->overlay_port);
+	if (same_addresses(fresh, n, c->agents, c->n_agents)) {
+		free(fresh);
+		return;
+	}
+	free(c->agents);
+	c->agents = fresh;
+	c->n_agents = n;
+	send_contacts(c);
+}
+
+/* --- members remembered across restarts ------------------------------------ */
+
+/* "10.0.0.1 61420" a line; what does not parse is passed over. */
+static void load_remembered(struct cluster *c)
+{
+	AUTO_FREE char *path = state_path(c, "members");
+	FILE *f = fopen(path, "re");
+	char line[128], text[IP_ADDR_STRLEN];
+
+	c->remembered = xcalloc(REMEMBERED_MAX, sizeof(*c->remembered));
+	while (f && c->n_remembered < REMEMBERED_MAX && fgets(line, sizeof(line), f)) {
+		struct ip_addr a;
+		unsigned int port;
+
+		if (sscanf(line, "%45s %u", text, &port) == 2 && ip_addr_parse(text, &a) == 0 &&
+			port >= 1 && port <= 65535)
+			c->remembered[c->n_remembered++] = overlay_address(&a, (uint16_t)port);
+	}
+	if (f)
+		fclose(f);
+}
+
+static void save_remembered(struct cluster *c)
+{
+	struct overlay_snapshot *s = cluster_snapshot(c);
+	AUTO_FREE char *path = state_path(c, "members");
+	AUTO_FREE char *tmp = xasprintf("%s.new", path);
+	char text[IP_ADDR_STRLEN];
+	size_t n = 0;
+	FILE *f;
+
+	if (!s || s->n_members < 2) { /* an isolated node does not forget where it came from */
+		overlay_snapshot_free(s);
+		return;
+	}
+	f = fopen(tmp, "we");
+	for (size_t i = 0; f && i < s->n_members && n < REMEMBERED_MAX; i++) {
+		struct ip_addr a = overlay_ip(&s->members[i].address);
+
+		if (s->members[i].id == s->id || !s->members[i].address.family)
+			continue;
+		fprintf(f, "%s %u\n", ip_addr_format(&a, text), s->members[i].address.port);
+		n++;
+	}
+	if (f && (fclose(f) != 0 || rename(tmp, path) < 0))
+		unlink(tmp);
+	overlay_snapshot_free(s);
+}
+
+static int on_remember(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	save_remembered(userdata);
+	sd_event_source_set_time_relative(s, REMEMBER / NSEC_PER_USEC);
+	return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+}
+
+/* --- life ------------------------------------------------------------------ */
+
+/* The keys in force. 0; 1: none, the overlay is off (c->off says why); a negative errno. */
+static int read_keys(struct cluster *c, struct keys *ret)
+{
+	char *error = NULL;
+	int r;
+
+	if (c->config->insecure) {
+		keys_insecure(ret);
+		return 0;
+	}
+	r = keys_read(c->config->key_file, ret, &error);
+	if (r == 0)
+		return 0;
+	free(c->off);
+	c->off = error;
+	return r == -ENOENT ? 1 : r;
+}
+
+/* All addresses that others may know this node by: the main ones first. */
+static size_t own_addresses(const struct node *n, struct ip_addr out[static OVERLAY_ADDRESSES_MAX])
+{
+	size_t count = 0;
+
+	if (n->address.family)
+		out[count++] = n->address;
+	if (n->address6.family)
+		out[count++] = n->address6;
+	for (size_t i = 0; i < n->n_own && count < OVERLAY_ADDRESSES_MAX; i++)
+		if (node_is_usable(&n->own[i]) && ip_addr_cmp(&n->own[i], &n->address) != 0 &&
+			ip_addr_cmp(&n->own[i], &n->address6) != 0)
+			out[count++] = n->own[i];
+	return count;
+}
+
+/* Says why the overlay is off; once, as long as the reason is the same. Takes `why` over. */
+static void stay_off(struct cluster *c, char *why)
+{
+	if (!c->off || strcmp(c->off, why) != 0)
+		log_error("overlay: off: %s", why);
+	free(c->off);
+	c->off = why;
+}
+
+static int open_overlay(struct cluster *c, const struct keys *keys)
+{
+	struct overlay_handler handler = {on_node, on_forgotten, on_self, on_conflict, c};
+	struct ip_addr own[OVERLAY_ADDRESSES_MAX];
+	AUTO_FREE char *path = state_path(c, "node");
+	struct overlay_options options = {
+		.keys = *keys,
+		.cluster = c->config->cluster,
+		.address = c->node->address,
+		.address6 = c->node->address6,
+		.port = (uint16_t)c->config->overlay_port,
+		.minority_permille = (unsigned int)c->config->minority,
+		.forget_after = c->config->forget_after,
+		.own = own,
+		.n_own = own_addresses(c->node, own),
+	};
+	const char *what;
+	int r;
+
+	if (!options.address.family && !options.address6.family) {
+		stay_off(c, xstrdup("this node has no address yet"));
+		return -EADDRNOTAVAIL;
+	}
+	r = identity_load(path, &options.identity);
+	if (r < 0)
+		log_warning("%s: %s; after a restart this node will be taken for another one", path,
+			strerror(-r));
+	r = overlay_new(c->loop, &options, &handler, &c->overlay, &what);
+	keys_wipe(&options.keys);
+	if (r == -EADDRINUSE) {
+		stay_off(c, xasprintf("%s %u is taken by another program (ss -lnptu 'sport = :%u' "
+				      "names it): stop it, or set overlay_port",
+				    what, options.port, options.port));
+		return r;
+	}
+	if (r < 0) {
+		stay_off(c, xasprintf("%s %u: %s", what, options.port, strerror(-r)));
+		return r;
+	}
+	c->address = c->node->address;
+	c->address6 = c->node->address6;
+	free(STEAL(c->off));
+	log_notice("overlay: on port %u of cluster \"%s\"%s", options.port, options.cluster,
+		c->config->insecure ? ", INSECURE: open to anyone" : "");
+	return 0;
+}
+
+/* Opens the overlay if there are keys, and tries again later if the address is the trouble. 0, or
+ * what is wrong with the keys. */
+static int try_open(struct cluster *c)
+{
+	struct keys keys = {0};
+	char *off = STEAL(c->off);
+	int r = read_keys(c, &keys);
+
+	if (r != 0) {
+		free(off);
+		return r;
+	}
+	c->off = off;
+	r = open_overlay(c, &keys);
+	keys_wipe(&keys);
+	if (r < 0) {
+		sd_event_source_set_time_relative(c->retry, RETRY / NSEC_PER_USEC);
+		sd_event_source_set_enabled(c->retry, SD_EVENT_ONESHOT);
+		return 0;
+	}
+	send_contacts(c);
+	return 0;
+}
+
+static int on_retry(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct cluster *c = userdata;
+
+	if (!c->overlay && try_open(c) < 0)
+		log_error("overlay: %s", c->off);
+	return 0;
+}
+
+static int start_timers(struct cluster *c)
+{
+	int r = sd_event_add_time(c->loop, &c->tick, CLOCK_MONOTONIC, 0, 1000, on_tick, c);
+
+	if (r >= 0)
+		r = sd_event_source_set_enabled(c->tick, SD_EVENT_OFF);
+	if (r >= 0)
+		r = sd_event_add_time(c->loop, &c->retry, CLOCK_MONOTONIC, 0, 100000, on_retry, c);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(c->retry, SD_EVENT_OFF);
+	if (r >= 0)
+		r = sd_event_add_time_relative(c->loop, &c->remember, CLOCK_MONOTONIC,
+			REMEMBER_FIRST / NSEC_PER_USEC, 0, on_remember, c);
+	return r;
+}
+
+static struct liveness *new_liveness(const struct config *config)
+{
+	struct health_options health = {
+		.confirm = config->dead_confirm,
+		.hold = 5 * NSEC_PER_SEC,
+		.hold_max = 300 * NSEC_PER_SEC,
+	};
+
+	return liveness_new(&health);
+}
+
+int cluster_new(sd_event *loop, const struct config *config, const struct node *node,
+	const struct cluster_handler *handler, struct cluster **ret)
+{
+	struct cluster *c = xcalloc(1, sizeof(*c));
+	int r;
+
+	c->loop = sd_event_ref(loop);
+	c->config = config;
+	c->node = node;
+	c->handler = *handler;
+	c->liveness = new_liveness(config);
+	load_remembered(c);
+	r = start_timers(c);
+	if (r >= 0)
+		r = try_open(c);
+	if (r == 1)
+		log_notice("overlay: off: %s; dead nodes are noticed by Mesos only", c->off);
+	else if (r < 0)
+		log_error("overlay: %s", str_or(c->off, strerror(-r)));
+	if (r < 0) {
+		cluster_free(c);
+		return r;
+	}
+	*ret = c;
+	return 0;
+}
+
+/* True if the address in use is not this node's any more, and there is another one. As long as it
+ * is, a route that is lost for a moment does not make this node join under the address of some
+ * bridge. */
+static bool is_gone(
+	const struct cluster *c, const struct ip_addr *used, const struct ip_addr *fresh)
+{
+	return used->family && fresh->family && ip_addr_cmp(used, fresh) != 0 &&
+	       !node_owns(c->node, used);
+}
+
+void cluster_node_changed(struct cluster *c)
+{
+	struct ip_addr own[OVERLAY_ADDRESSES_MAX];
+	bool moved = is_gone(c, &c->address, &c->node->address) ||
+		     is_gone(c, &c->address6, &c->node->address6);
+
+	if (!c->overlay) {
+		sd_event_source_set_time_relative(c->retry, 0);
+		return;
+	}
+	if (!moved) {
+		overlay_set_addresses(c->overlay, own, own_addresses(c->node, own));
+		return;
+	}
+	log_notice("overlay: this node's address is another one: joining anew");
+	save_remembered(c);
+	c->overlay = overlay_free(c->overlay);
+	/* What was known came by way of the old address. Until it is learned again nobody is out,
+	 * as after a restart. */
+	liveness_free(c->liveness);
+	c->liveness = new_liveness(c->config);
+	judged(c, true, now_ns());
+	if (try_open(c) < 0)
+		log_error("overlay: %s", c->off);
+}
+
+void cluster_reload(struct cluster *c)
+{
+	struct keys keys = {0};
+
+	if (!c->overlay && try_open(c) < 0)
+		log_error("overlay: %s", c->off);
+	if (c->overlay && read_keys(c, &keys) == 0)
+		overlay_set_keys(c->overlay, &keys);
+	else if (c->overlay)
+		log_error("overlay: the keys stay as they are: %s", c->off);
+	if (c->overlay)
+		free(STEAL(c->off));
+	keys_wipe(&keys);
+	send_contacts(c);
+}
+
+struct cluster *cluster_free(struct cluster *c)
+{
+	if (!c)
+		return NULL;
+	if (c->overlay)
+		save_remembered(c);
+	overlay_free(c->overlay);
+	liveness_free(c->liveness);
+	sd_event_source_disable_unref(c->tick);
+	sd_event_source_disable_unref(c->remember);
+	sd_event_source_disable_unref(c->retry);
+	sd_event_unref(c->loop);
+	free(c->off);
+	free(c->remembered);
+	free(c->agents);
+	free(c);
+	return NULL;
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+/*
+ * The overlay on port 61420: gossip/ with sockets, encryption and a thread of its own, so that
+ * neither a large document nor a slow kernel lock delays a ping. The thread and the daemon's
+ * loop exchange messages through two bounded queues, and nothing else.
+ */
+#include <systemd/sd-event.h>
+
+#include "agent/desired/node.h"
+#include "agent/overlay/identity.h"
+#include "agent/overlay/keys.h"
+#include "gossip/gossip.h"
+
+#define OVERLAY_PORT 61420
+/* Addresses of a node that its metadata can name. */
+#define OVERLAY_ADDRESSES_MAX 16
+
+struct overlay;
+
+struct overlay_options {
+	struct keys keys;
+	const char *cluster; /* its name, authenticated with every packet */
+	struct identity identity;
+	struct ip_addr address,
+		address6; /* where this node is reached; AF_UNSPEC: not by that family */
+	uint16_t port;
+	unsigned int minority_permille;
+	nsec_t forget_after;
+	const struct ip_addr *own; /* all addresses of this node, for its metadata */
+	size_t n_own;
+};
+
+/* A node as its own metadata and the overlay describe it. */
+struct overlay_node {
+	uint64_t id, incarnation, accuser;
+	enum gossip_status status;
+	nsec_t silent; /* since when no path has led there; 0 if up */
+	nsec_t told;   /* when the overlay's thread said so */
+	size_t n_addresses;
+	struct ip_addr addresses[OVERLAY_ADDRESSES_MAX];
+	char version[24]; /* of its vipd; "" if not known */
+};
+
+struct overlay_handler {
+	/* A node's status or addresses are other than before. */
+	void (*node)(void *userdata, const struct overlay_node *node);
+	void (*forgotten)(void *userdata, uint64_t id);
+	void (*self)(void *userdata, enum gossip_self self);
+	/* Someone else speaks as this node: stop. */
+	void (*conflict)(void *userdata);
+	void *userdata;
+};
+
+/* Opens the port and starts the thread; *ret_what (static text) says what failed. 0 or a negative
+ * errno. */
+int overlay_new(sd_event *loop, const struct overlay_options *options,
+	const struct overlay_handler *handler, struct overlay **ret, const char **ret_what);
+/* Stops the thread. Takes NULL; returns NULL. */
+struct overlay *overlay_free(struct overlay *o);
+
+void overlay_set_keys(struct overlay *o, const struct keys *keys);
+/* Whom to join through, and whose kernels prove that our own path works (gateway, masters). */
+void overlay_set_contacts(struct overlay *o, const struct gossip_addr *contacts, size_t n);
+void overlay_set_witnesses(struct overlay *o, const struct gossip_addr *witnesses, size_t n);
+
+struct overlay_transport_stats {
+	uint64_t packets_in, packets_out, bytes_in, bytes_out; /* datagrams, with all heads */
+	uint64_t links_bytes_in, links_bytes_out;              /* payload of TCP */
+	uint64_t send_errors, links_refused, handshakes_failed;
+	uint64_t forged, replayed, malformed, unknown_key, challenges;
+	uint64_t events_dropped;         /* and told again when there was room */
+	uint64_t floods;                 /* seconds with more datagrams than a cluster sends */
+	uint64_t accepts_paused;         /* times that no descriptor was left for a link */
+	int receive_buffer, send_buffer; /* bytes, as the kernel granted them */
+	nsec_t longest_turn;             /* of the thread's loop */
+};
+
+struct overlay_snapshot {
+	struct gossip_stats stats;
+	struct overlay_transport_stats transport;
+	size_t n_members;
+	struct gossip_member *members; /* `metadata` is not valid */
+	struct overlay_node *nodes;    /* beside each member */
+	size_t n_neighbours;
+	struct gossip_neighbour neighbours[GOSSIP_NEIGHBOURS_MAX * 4];
+	uint64_t id, incarnation;
+};
+
+/* This node's addresses are others than before; where the overlay listens does not change. */
+void overlay_set_addresses(struct overlay *o, const struct ip_addr *own, size_t n);
+
+/* What the thread knows now: waits for it, a few milliseconds; NULL if it does not answer. */
+struct overlay_snapshot *overlay_snapshot(struct overlay *o);
+struct overlay_snapshot *overlay_snapshot_free(struct overlay_snapshot *s);
+
+struct gossip_addr overlay_address(const struct ip_addr *a, uint16_t port);
+struct ip_addr overlay_ip(const struct gossip_addr *a);
