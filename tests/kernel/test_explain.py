@@ -319,14 +319,14 @@ def test_a_dead_node_is_told_and_blamed(cluster):
     wait_until(lambda: node.status()["overlay"]["up"] >= 2, "it sees both others")
     [lost] = [t for t in cluster.tasks("/web") if t["address"] == dead.address]
     watch = Watch(node, "--last=0")
-    dead.run("ip link set eth0 down")
+    cluster.cut(dead)
     wait_until(lambda: dead.address in [e["detail"] for e in watch.events("node-down")], "it is told to be down")
     weight = watch.wait("weight")[0]
     assert weight["task"] == lost["id"] and weight["weight"] == 0 and weight["cause"] == "node"
     watch.wait("node-confirmed")
     blame(node, lost["id"], "its node is down")
     assert why(node, "1.2.3.4:5000")[0]["ok"]
-    dead.run("ip link set eth0 up")
+    cluster.mend(dead)
     watch.wait("node-up")
 
 

@@ -50,7 +50,6 @@ for l in $(ip -o link show type dummy | cut -d: -f2); do ip link del $l; done
 ip route flush table local proto static
 ip route flush table local 7.7.8.0/24
 ipset destroy
-ip link set eth0 up
 if iptables-save 2>/dev/null | grep -q VIPD; then for t in nat filter mangle; do
 	iptables -t $t -F; iptables -t $t -X; ip6tables -t $t -F; ip6tables -t $t -X; done; fi
 [ -z "$(ipvsadm -Sn)$(ipset list -n)" ]
