@@ -2,35 +2,35 @@
 /*
  * Is a neighbour there? Heartbeats, tests, kernel probes, and word to those who can tell.
  *
- * What others do. lashup pings each neighbour from time to time (the first time after 60 to 120 s)
- * and severs at the first miss, the time-out being a curve of the last round trip. SWIM pings a
- * random member each second: 1.58 periods until somebody notices, then a suspicion of seconds,
- * since the accused must be able to object by rumour. Here
+ * What others do. lashup pings each neighbour from time to time (the first time after 60 to
+ * 120 s) and severs at the first miss, the time-out being a curve of the last round trip. SWIM
+ * pings a random member each second: 1.58 periods until somebody notices, then a suspicion of
+ * seconds, since the accused must be able to object by rumour. Here
  *
- *   1. Every node sends a heartbeat each `beat_interval` to the next neighbour in turn, and says in
- * it when that one's next is due. So the silence of a dead node shows to somebody within
- * beat_interval, whatever the number of neighbours, for a constant 4 packets a second. Heartbeats
- * carry each other's numbers back, so that round-trip times and loss, both ways, are measured
- * without further packets.
- *   2. A heartbeat that is late by `slack` starts a *test*: pings `try_interval` apart, as many as
- *      the measured loss asks for (4 on a clean network, 10 at a third lost). The first unanswered
- * one sends word to the node's other neighbours, which its record names: they test as well. They do
- * not trust: each judges by its own pings.
- *   3. From the second try on its kernel is asked too. If that answers, the node's host is alive,
- *      and no backend of it may move: refused means *agentless*, accepted means *stalled*, which
- *      is watched for `stall_after` before the link is severed, since most stalls end by
- * themselves.
+ *   1. Every node sends a heartbeat each `beat_interval` to the next neighbour in turn, and says
+ *      in it when that one's next is due. So the silence of a dead node shows to somebody within
+ *      beat_interval, whatever the number of neighbours, for a constant 4 packets a second.
+ *      Heartbeats carry each other's numbers back, so that round-trip times and loss, both ways,
+ *      are measured without further packets.
+ *   2. A heartbeat that is late by `slack` starts a *test*: pings `try_interval` apart, as many
+ *      as the measured loss asks for (4 on a clean network, 10 at a third lost). The first
+ *      unanswered one sends word to the node's other neighbours, which its record names: they
+ *      test as well. They do not trust: each judges by its own pings.
+ *   3. From the second try on its kernel is asked too. If that answers, the node's host is
+ *      alive, and no backend of it may move: refused means *agentless*, accepted means
+ *      *stalled*, which is watched for `stall_after` before the link is severed, since most
+ *      stalls end by themselves.
  *   4. Neither answers: the link is severed, and the record says so. Time from death to this:
  *      beat_interval * U(0,1) + slack + try + n_tries * try_interval, here 210 to 460 ms.
  *   5. Whose kernel answered is probed on by its former neighbours, once a second each.
  *
- * What keeps it from error. A time-out is the window's largest round trip and a quarter more. Own
- * lateness (a tick that came late, because this process was starved or paused) lengthens all
- * time-outs, and after a pause nobody is judged by what came meanwhile but was not read. An
- * answer counts only for the number that was asked (a stale packet proves nothing). A beat that is
- * lost is one sample, in the loss estimate, and costs a ping; it takes all pings and all probes of
- * all eight neighbours to be wrong about a node. A one-way link breaks for both ends, since the one
- * that hears nothing severs it.
+ * What keeps it from error. A time-out is the window's largest round trip and a quarter more.
+ * Own lateness (a tick that came late, because this process was starved or paused) lengthens
+ * all time-outs, and after a pause nobody is judged by what came meanwhile but was not read. An
+ * answer counts only for the number that was asked (a stale packet proves nothing). A beat that
+ * is lost is one sample, in the loss estimate, and costs a ping; it takes all pings and all
+ * probes of all six neighbours to be wrong about a node. A one-way link breaks for both ends,
+ * since the one that hears nothing severs it.
  *
  * A reset connection starts a test that asks the kernel at once: its answer, a reset, is there
  * within a round trip, and that is how a killed process is known everywhere in milliseconds.

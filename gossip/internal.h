@@ -124,8 +124,7 @@ struct link {
 	uint16_t seq, seq_in;
 	bool any_in, echoed;
 	nsec_t sent, received, heard, expected;
-	nsec_t by_link_until; /* the peer does not get our datagrams: beats go by the link as well
-			       */
+	nsec_t by_link_until; /* the peer gets no datagrams of ours: beats go by the link too */
 	uint16_t loss;        /* 65536ths, of what comes in and of what goes out */
 	uint8_t n_rtt, at_rtt, n_late, at_late;
 	uint32_t rtt_us[RTT_WINDOW];

@@ -3,33 +3,36 @@
  * Whom to be a neighbour of: HyParView's views and messages.
  *
  * HyParView (Leitao, Pereira, Rodrigues, DSN 2007) keeps a small symmetric *active view*, each
- * edge a TCP connection whose breaking is noticed, and a larger *passive view* to repair it from,
- * shuffled among members now and then. Its messages are all here:
+ * edge a TCP connection whose breaking is noticed, and a larger *passive view* to repair it
+ * from, shuffled among members now and then. Its messages are all here:
  *
- *	JOIN, NEIGHBOUR    a HELLO with its purpose (join, low, high), answered by HELLO and REPLY
- *	FORWARD_JOIN       WALK: passed on until its life ends, then who holds it links to the
- *joiner SHUFFLE, its reply SHUFFLE along the links, SHUFFLED by datagram DISCONNECT         PART,
- *numbered: of which edge, so that a late one cannot end a newer one
+ *	JOIN, NEIGHBOUR    a HELLO with its purpose (join, low, high), answered by HELLO, REPLY
+ *	FORWARD_JOIN       WALK: passed on until its life ends, then who holds it links to
+ *	                   the joiner
+ *	SHUFFLE, its reply SHUFFLE along the links, SHUFFLED by datagram
+ *	DISCONNECT         PART, numbered: of which edge, so that a late one cannot end a newer
  *
  * What differs, and why:
  *
  *  - The view holds 6, not log10(n) + 1, whatever the size: six independent observers of each
- *    node. The bytes that a failure costs grow with the square of this (so many severances, over so
- *    many links): 2.6 kB a node with 8, 1.6 kB with 6. When 30 % die at once, one node in 1,400
- *loses all its neighbours and asks others at once. Random regular graphs of degree 6 are connected,
- *and 10,000 nodes are reached in 6 hops.
- *  - Whom: the successors on three rings (the members in three orders, by hashes of their ids), and
- *so one's predecessors too. Rings are not needed to join or to repair, any neighbour is good at
- *first; but views that were filled in the order of joining are cliques with a bridge, however many
- *links each has: the random search found 30 nodes hanging together by one. Once nobody has come or
- *gone for a second the rings are linked and other links beyond the target given up. Three random
- *cycles are an expander, whatever the history, and two healed halves are mixed by the same rule.
- *  - Degrees are kept even. A view is filled from those with the smallest views (the table tells),
- *    one who lacks more than one link is admitted up to two above the target, one in need always.
- *When a node dies its former neighbours are the ones who lack a link, and so find each other. An
- *observer per node more or less is a tail in detection time.
+ *    node. The bytes that a failure costs grow with the square of this (so many severances,
+ *    over so many links): 2.6 kB a node with 8, 1.6 kB with 6. When 30 % die at once, one node
+ *    in 1,400 loses all its neighbours and asks others at once. Random regular graphs of degree
+ *    6 are connected, and 10,000 nodes are reached in 6 hops.
+ *  - Whom: the successors on three rings (the members in three orders, by hashes of their ids),
+ *    and so one's predecessors too. Rings are not needed to join or to repair, any neighbour is
+ *    good at first; but views that were filled in the order of joining are cliques with a
+ *    bridge, however many links each has: the random search found 30 nodes hanging together by
+ *    one. Once nobody has come or gone for a second the rings are linked and other links beyond
+ *    the target given up. Three random cycles are an expander, whatever the history, and two
+ *    healed halves are mixed by the same rule.
+ *  - Degrees are kept even. A view is filled from those with the smallest views (the table
+ *    tells), one who lacks more than one link is admitted up to two above the target, one in
+ *    need always. When a node dies its former neighbours are the ones who lack a link, and so
+ *    find each other. An observer per node more or less is a tail in detection time.
  *  - A full contact does not evict for a joiner, which costs three nodes a change each; it
- *    refuses with a sample of members to ask, which after a cold start of 1,000 is the faster way.
+ *    refuses with a sample of members to ask, which after a cold start of 1,000 is the faster
+ *    way.
  *  - Up to 9 nodes the view holds everyone: a full mesh.
  *  - The passive view is a second source, the member table the first. It still matters when the
  *    table is empty, or when all in it are gone.

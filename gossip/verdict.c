@@ -2,34 +2,39 @@
 /*
  * From "no path leads there" to down, agentless, or doubt in oneself.
  *
- * A member without a path is *absent*. That alone says little: its links may be cut while its host
- * serves on, it may have had all its neighbours among the dead, or we may be the ones cut off. So:
+ * A member without a path is *absent*. That alone says little: its links may be cut while its
+ * host serves on, it may have had all its neighbours among the dead, or we may be the ones cut
+ * off. So:
  *
- *	a path again                                        up
- *	a reachable member hears its kernel                 stalled, agentless: nobody's backends
- *move at least two reachable members tested this version of it, process and kernel, and heard
- *nothing, and nobody hears it, and we are not in doubt      down otherwise as it was
+ *	a path again                                           up
+ *	a reachable member hears its kernel                    stalled, agentless: nobody's
+ *	                                                       backends move
+ *	at least two reachable members tested this version     down
+ *	of it, process and kernel, and heard nothing, and
+ *	nobody hears it, and we are not in doubt
+ *	otherwise                                              as it was
  *
- * Since a path is gone only when every link to it is severed, two votes are the least that is asked
- * for and usually all its neighbours have voted. The two matter for who had one neighbour only, or
- * whose neighbours died with it: nobody has tested those. Each member then rolls dice, so that
- *about four of the cluster test it (a handful of random members probed directly, whatever N is),
- *and what they hear goes into their records like any other loss.
+ * Since a path is gone only when every link to it is severed, two votes are the least that is
+ * asked for and usually all its neighbours have voted. The two matter for who had one neighbour
+ * only, or whose neighbours died with it: nobody has tested those. Each member then rolls dice,
+ * so that about four of the cluster test it (a handful of random members probed directly,
+ * whatever N is), and what they hear goes into their records like any other loss.
  *
  * Doubt. lashup has none: an isolated node declares all others dead. Consul and Rapid ask for a
  * majority: in a half-and-half split nobody acts. Here a part of the cluster gives verdicts
  * if it is at least a third (`minority`) of what was there; a smaller one keeps everything as it
- *was and says so. What was there: members that were up, leaving out those missing for SETTLED_AFTER
- *already, or a cluster that has shrunk could never judge again; while in doubt nothing settles. The
- *hovering at a threshold that links alone give does not arise, because all of a part count the same
- *table; and half is far from a third.
+ * was and says so. What was there: members that were up, leaving out those missing for
+ * SETTLED_AFTER already, or a cluster that has shrunk could never judge again; while in doubt
+ * nothing settles. The hovering at a threshold that links alone give does not arise, because all
+ * of a part count the same table; and half is far from a third.
  *
  * With no link at all, small numbers mislead: of three nodes, one that lost two links is more
  * likely cut off than right. It gives no verdict until someone outside the overlay (a witness:
- *gateway, master) or a lost member's own kernel has answered since. Of two nodes, either view is as
- *likely; without witnesses the peer is taken for dead unless the own carrier is down.
+ * gateway, master) or a lost member's own kernel has answered since. Of two nodes, either view
+ * is as likely; without witnesses the peer is taken for dead unless the own carrier is down.
  *
- * After doubt, a pause: tables are exchanged first, and what was lost meanwhile is looked at anew.
+ * After doubt, a pause: tables are exchanged first, and what was lost meanwhile is looked at
+ * anew.
  */
 #include "internal.h"
 

@@ -19,25 +19,34 @@
  *	BEAT       seq (16) | echo (16) | held (16) | next (16) | digest (32) | flags (8)
  *	PING       nonce (32) | flags (8)
  *	PONG       nonce (32) | flags (8)
- *	WORD       subject id (64)                       it is silent to me: test it
- *	HEARD      subject id (64)                       you said it was silent: it answered me
+ *	WORD       subject id (64)             it is silent to me: test it
+ *	HEARD      subject id (64)             you said it was silent: it answered me
  *	NEWS       items, each: kind (8) | length varint | body
- *	  delta      owner ref | boot (16) | base varint | ops: op (8) | subject ref [| version
- *varint] record     owner ref | incarnation (64) | version varint | address | n (8), n refs | m
- *(8), m times: state (8), ref, version varint | length varint, metadata | age varint PULL       ids
- *(64 each)                         send me these records HELLO      id (64) | incarnation (64) | to
- *(64) | number (32) | purpose (8) | digest (64) | one NEWS item: the sender's record REPLY number
- *(32) | accepted (8) | entries WALK       ttl (8) | entry                       HyParView's
- *FORWARD_JOIN SHUFFLE    ttl (8) | entries, the first the origin SHUFFLED   entries the answer, by
- *datagram PART       number (32) | reason (8)              HyParView's DISCONNECT SYNC       log2
- *of buckets (8) | digest (32) of each SUMMARY    log2 of buckets (8) | n varint, n bucket numbers
- *(varint) | id (64), incarnation (64), version varint of each record in them CAST       origin (64)
- *| incarnation (64) | seq varint | payload IHAVE      origin (64) | incarnation (64) | seq varint,
- *repeated GRAFT      as IHAVE; empty: the link becomes eager, nothing is asked for PRUNE      empty
+ *	  delta      owner ref | boot (16) | base varint
+ *	             | ops: op (8) | subject ref [| version varint, of ops 3 to 5]
+ *	  record     owner ref | incarnation (64) | version varint | address
+ *	             | n (8), n neighbours' refs | m (8), m times: op (8), ref, version varint
+ *	             | length varint, metadata | age varint
+ *	PULL       ids (64 each)               send me these records
+ *	HELLO      id (64) | incarnation (64) | to (64) | number (32) | purpose (8) | digest (64)
+ *	           | one NEWS item: the sender's record
+ *	REPLY      number (32) | accepted (8) | entries
+ *	WALK       ttl (8) | entry             HyParView's FORWARD_JOIN
+ *	SHUFFLE    ttl (8) | entries           the first is the origin
+ *	SHUFFLED   entries                     the answer, by datagram
+ *	PART       number (32) | reason (8)    HyParView's DISCONNECT
+ *	SYNC       log2 of buckets (8) | digest (32) of each
+ *	SUMMARY    log2 of buckets (8) | n varint, n bucket numbers (varint)
+ *	           | id (64), incarnation (64), version varint of each record in them
+ *	CAST       origin (64) | incarnation (64) | seq varint | payload
+ *	IHAVE      origin (64) | incarnation (64) | seq varint, repeated
+ *	GRAFT      as IHAVE; empty: the link becomes eager, nothing is asked for
+ *	PRUNE      empty
  *	REQUEST    tag (32) | payload
  *	RESPONSE   tag (32) | payload
  *
- *	entry      id (64) | address          address    family (8): 4, 6 | bytes | port (16)
+ *	entry      id (64) | address
+ *	address    family (8): 4, 6 | bytes | port (16)
  *	ref        varint: 0: a literal id (64) follows; k: the k-th literal of this message
  *
  * Growing it. A message of unknown type is skipped. Bytes after the known fields of a body, or

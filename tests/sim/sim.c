@@ -396,8 +396,7 @@ static void conn_open(struct sim *s, unsigned from, uint32_t handle, unsigned to
 		conn_event(s, k, EV_SYN, 1, at, NULL, 0, 0);
 }
 
-/* Bytes from this end to the other; in portions, as a frame may be longer than a heap entry says.
- */
+/* Bytes from this end to the other; in portions: a frame may be longer than a heap entry says. */
 static void conn_send(struct sim *s, uint32_t k, unsigned end, const uint8_t *bytes, size_t n)
 {
 	struct conn *c = &s->conns[k];

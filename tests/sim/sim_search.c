@@ -4,10 +4,10 @@
  *
  *	sim-search [--seed N] [--runs N] [--seconds N] [--shrink] [--show]
  *
- * A scenario is a number of nodes, properties of the network, and up to 24 things that happen in a
- * minute. Then all is healed and started, and within QUIET_WITHIN everything must be in order
- *again. A run is its seed: `--seed N --runs 1 --show` prints the scenario and what the nodes
- *reported. Exit status 1 if an invariant broke.
+ * A scenario is a number of nodes, properties of the network, and up to 24 things that happen in
+ * a minute. Then all is healed and started, and within QUIET_WITHIN everything must be in order
+ * again. A run is its seed: `--seed N --runs 1 --show` prints the scenario and what the nodes
+ * reported. Exit status 1 if an invariant broke.
  */
 #include "sim.h"
 

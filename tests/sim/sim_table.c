@@ -230,8 +230,7 @@ static void row_hour(enum sim_kind kind, unsigned n, struct result *r)
 
 	sim_loss(s, args.loss > 0.01 ? args.loss : 0.01);
 	while (sim_now(s) - began < duration) {
-		/* Each ten seconds: one of those 5 % that stop up to 5 s, and of those that pause.
-		 */
+		/* Each second: one of those 5 % that stop up to 5 s, and of those that pause. */
 		sim_stop_for(s, sim_random(s, n / 20) * 20 + 7, (1 + sim_random(s, 5000)) * MSEC);
 		sim_pause_for(s, sim_random(s, n / 20) * 20 + 13, (1 + sim_random(s, 80)) * MSEC);
 		sim_run(s, SEC);
