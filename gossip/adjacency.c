@@ -441,6 +441,8 @@ static void lost_set(
 	}
 	*lost = (struct lost){
 		.version = said->version, .owner = owner, .subject = subject, .op = said->op};
+	if (said->op == OP_SILENT)
+		trace_note(g, subject, TRACE_SEVERED);
 	g->verdict_dirty = true;
 }
 

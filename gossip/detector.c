@@ -273,6 +273,7 @@ static void test_try(struct gossip *g, struct test *t)
 {
 	struct link *l = link_of(g, t->peer);
 	uint32_t nonce = t->nonce + t->n_tries;
+	bool asks_kernel = t->n_tries > 0 || !l || t->closed;
 	struct gossip_addr to;
 	struct packet p;
 
@@ -285,8 +286,12 @@ static void test_try(struct gossip *g, struct test *t)
 	packet_send(g, &p, &to);
 	if (l && l->handle != 0 && (t->n_tries > 0 || l->degraded))
 		ping_by_link(g, l, nonce);
-	if (t->n_tries > 0 || !l || t->closed)
+	if (asks_kernel)
 		probe_send(g, &to, nonce);
+	if (!t->hail && t->n_tries == 0)
+		trace_note(g, t->peer, TRACE_MISSED);
+	if (!t->hail && asks_kernel)
+		trace_note(g, t->peer, TRACE_PROBED);
 	t->tried[t->n_tries % TRIES_MAX] = g->now;
 	t->n_tries++;
 }
@@ -397,6 +402,7 @@ static void test_heard(struct gossip *g, struct test *test)
 	struct link *l = link_of(g, t.peer);
 
 	test_end(g, test);
+	trace_clear(g, t.peer);
 	g->stats.tests_heard++;
 	if (t.initiator != NONE) {
 		struct gossip_addr to;

@@ -215,6 +215,10 @@ struct gossip_event {
 	uint64_t id, incarnation;
 	uint64_t accuser; /* NODE, not UP: one of those whose test failed; else 0 */
 	nsec_t silent;    /* NODE, not UP: since when no path has led there */
+	/* NODE, DOWN: how it came to be known at this node. 0: not here, but at others. */
+	nsec_t missed;  /* the first heartbeat or ping that was missed */
+	nsec_t probed;  /* the first question to its kernel */
+	nsec_t severed; /* the first link to it that was known to be severed */
 	uint32_t tag;
 	const uint8_t *bytes; /* valid until the next call that is not a pop */
 	size_t n_bytes;

@@ -167,6 +167,18 @@ struct watch {
 	nsec_t next;
 };
 
+/* How the silence of a member came to be known here, for whoever asks how long each step took. */
+struct trace {
+	uint16_t member;
+	nsec_t at[3]; /* by enum trace_step; 0: it was not taken here */
+};
+
+enum trace_step { TRACE_MISSED, TRACE_PROBED, TRACE_SEVERED };
+
+enum {
+	TRACES_MAX = 64, /* the oldest gives way: of a larger loss only a part is explained */
+};
+
 /* What has been gathered about a lost node before it is told to all. */
 struct gather {
 	uint16_t subject;
@@ -243,6 +255,8 @@ struct gossip {
 	uint32_t witness_probe;
 	struct tombstone *tombstones;
 	size_t n_tombstones;
+	struct trace traces[TRACES_MAX];
+	unsigned n_traces, at_trace; /* in use; to be replaced next */
 
 	/* membership.c */
 	struct link links[GOSSIP_LINKS_MAX];
@@ -426,6 +440,9 @@ nsec_t verdict_deadline(const struct gossip *g);
 void verdict_witness(struct gossip *g, uint32_t probe, enum gossip_probe result);
 bool tombstone_covers(const struct gossip *g, uint64_t id, uint64_t incarnation, uint64_t version);
 void verdict_paused(struct gossip *g, nsec_t late); /* our loop stood still */
+/* A step on m's way to a verdict; the first of its kind counts. */
+void trace_note(struct gossip *g, uint16_t m, enum trace_step step);
+void trace_clear(struct gossip *g, uint16_t m); /* it was heard, or is forgotten */
 void verdict_done(struct gossip *g);
 
 /* ---- membership.c ---- */

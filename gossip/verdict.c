@@ -103,21 +103,62 @@ void absent_age(struct gossip *g, uint16_t m, uint64_t age)
 		a->since = g->now - ago;
 }
 
+static struct trace *trace_find(struct gossip *g, uint16_t m)
+{
+	for (unsigned i = 0; i < g->n_traces; i++) {
+		if (g->traces[i].member == m)
+			return &g->traces[i];
+	}
+	return NULL;
+}
+
+void trace_note(struct gossip *g, uint16_t m, enum trace_step step)
+{
+	struct trace *t = trace_find(g, m);
+
+	if (!t) {
+		t = &g->traces[g->at_trace];
+		*t = (struct trace){.member = m};
+		g->at_trace = (g->at_trace + 1) % TRACES_MAX;
+		if (g->n_traces < TRACES_MAX)
+			g->n_traces++;
+	}
+	if (t->at[step] == 0)
+		t->at[step] = g->now;
+}
+
+void trace_clear(struct gossip *g, uint16_t m)
+{
+	struct trace *t = trace_find(g, m);
+
+	if (t)
+		*t = (struct trace){.member = NONE};
+}
+
 static void announce(struct gossip *g, const struct absent *a, enum gossip_status status)
 {
 	struct member *member = &g->members[a->member];
+	const struct trace *t = trace_find(g, a->member);
+	struct gossip_event event = {.kind = GOSSIP_EVENT_NODE,
+		.status = status,
+		.id = member->id,
+		.incarnation = member->incarnation};
 
 	if (member->status == status)
 		return;
 	member->status = status;
-	event_push(g, &(struct gossip_event){.kind = GOSSIP_EVENT_NODE,
-			      .status = status,
-			      .id = member->id,
-			      .incarnation = member->incarnation,
-			      .accuser = status != GOSSIP_STATUS_UP && a->accuser != NONE
-						 ? g->members[a->accuser].id
-						 : 0,
-			      .silent = status != GOSSIP_STATUS_UP ? a->since : 0});
+	if (status != GOSSIP_STATUS_UP) {
+		event.accuser = a->accuser != NONE ? g->members[a->accuser].id : 0;
+		event.silent = a->since;
+	}
+	if (status == GOSSIP_STATUS_DOWN && t) {
+		event.missed = t->at[TRACE_MISSED];
+		event.probed = t->at[TRACE_PROBED];
+		event.severed = t->at[TRACE_SEVERED];
+	}
+	event_push(g, &event);
+	if (status == GOSSIP_STATUS_UP)
+		trace_clear(g, a->member);
 }
 
 /* Counts what reachable members say of the absent. */
@@ -299,6 +340,7 @@ static void forget(struct gossip *g, uint16_t m)
 	spread_forget(g, m);
 	detector_forget(g, m);
 	membership_forget(g, m);
+	trace_clear(g, m);
 	member_forget(g, m);
 	event_push(g, &(struct gossip_event){.kind = GOSSIP_EVENT_FORGOTTEN, .id = id});
 }

@@ -28,6 +28,7 @@ const char *event_kind_text(enum event_kind kind)
 		[EVENT_SOURCE_FAILED] = "source-failed",
 		[EVENT_SOURCE_OK] = "source-ok",
 		[EVENT_NODE_DOWN] = "node-down",
+		[EVENT_NODE_OUT] = "node-out",
 		[EVENT_NODE_CONFIRMED] = "node-confirmed",
 		[EVENT_NODE_UP] = "node-up",
 		[EVENT_FLUSHED] = "flushed",

@@ -33,6 +33,7 @@ enum event_kind {
 	EVENT_SOURCE_FAILED,
 	EVENT_SOURCE_OK,
 	EVENT_NODE_DOWN,
+	EVENT_NODE_OUT,       /* and its backends are out of the kernel: no new connections */
 	EVENT_NODE_CONFIRMED, /* down for so long that its backends go */
 	EVENT_NODE_UP,
 	EVENT_FLUSHED,
@@ -57,6 +58,11 @@ enum event_cause {
 /* "document" */
 const char *event_cause_text(enum event_cause cause);
 
+/* How a silence became a verdict (overlay.h); 0: that step was not taken at this node. */
+struct node_steps {
+	nsec_t missed, severed, probed, told;
+};
+
 struct event {
 	uint64_t seq; /* 1, 2, ...; set by events_add() */
 	enum event_kind kind;
@@ -68,9 +74,10 @@ struct event {
 	struct ip_addr backend;       /* as the kernel has it; AF_UNSPEC: not about a backend */
 	uint16_t backend_port;
 	uint32_t weight, weight_before;
-	char *name;   /* the VIP's DNS name; NULL: none or not known */
-	char *task;   /* id; NULL likewise */
-	char *detail; /* a sentence; NULL */
+	struct node_steps steps; /* NODE_OUT; `seen` is `told` */
+	char *name;              /* the VIP's DNS name; NULL: none or not known */
+	char *task;              /* id; NULL likewise */
+	char *detail;            /* a sentence; NULL */
 };
 
 struct events;

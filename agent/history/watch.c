@@ -48,6 +48,8 @@ struct watch {
 	struct standing refused, conflicts;
 	size_t n_healths;
 	struct node_health *healths; /* as they were told; sorted by agent */
+	size_t n_leaving;
+	struct ip_addr *leaving; /* nodes that went down in this run */
 	uint64_t n_rule_repairs;
 };
 
@@ -205,6 +207,10 @@ static void tell_node(struct watch *w, const struct ip_addr *agent, enum health 
 	};
 
 	tell(w, &e);
+	if (health != HEALTH_DOWN || w->n_leaving >= RUN_TOLD)
+		return;
+	w->leaving = xrealloc(w->leaving, w->n_leaving + 1, sizeof(*w->leaving));
+	w->leaving[w->n_leaving++] = *agent;
 }
 
 /* Who is not listed is up. */
@@ -449,6 +455,68 @@ static void tell_added(struct watch *w, nsec_t now)
 	w->n_added = 0;
 }
 
+/* The first of a node's steps that this node saw; `told` if it was no neighbour. */
+static nsec_t first_step(const struct node_steps *s)
+{
+	nsec_t first = s->told;
+
+	if (s->missed && s->missed < first)
+		first = s->missed;
+	if (s->severed && s->severed < first)
+		first = s->severed;
+	if (s->probed && s->probed < first)
+		first = s->probed;
+	return first;
+}
+
+static void print_step(FILE *f, const char *what, nsec_t at, nsec_t first)
+{
+	if (at)
+		fprintf(f, ", %s +%llu ms", what,
+			(unsigned long long)((at - first) / NSEC_PER_MSEC));
+}
+
+/* "10.0.0.12: missed a ping +0 ms, its kernel asked +51 ms, ..." Caller frees. */
+static char *steps_text(const struct ip_addr *agent, const struct node_steps *s, nsec_t kernel)
+{
+	char *text = NULL, buf[IP_ADDR_STRLEN];
+	nsec_t first = first_step(s);
+	size_t n;
+	FILE *f = open_memstream(&text, &n);
+
+	if (!f)
+		abort(); /* out of memory */
+	fprintf(f, "%s: is down", ip_addr_format(agent, buf));
+	print_step(f, "missed a ping", s->missed, first);
+	print_step(f, "its kernel asked", s->probed, first);
+	print_step(f, "a link severed", s->severed, first);
+	print_step(f, "known to be down", s->told, first);
+	print_step(f, "out of the kernel", kernel, first);
+	fclose(f);
+	return text;
+}
+
+/* The kernel has done what their going down made necessary. A node is told by its first address. */
+static void tell_out(struct watch *w, nsec_t now)
+{
+	for (size_t i = 0; i < w->n_leaving; i++) {
+		const struct ip_addr *agent = &w->leaving[i];
+		const struct overlay_node *n =
+			liveness_find(cluster_liveness(w->daemon->cluster), agent);
+		struct event e = {.kind = EVENT_NODE_OUT, .cause = CAUSE_NODE, .kernel = now};
+		AUTO_FREE char *detail = NULL;
+
+		if (!n || ip_addr_cmp(&n->addresses[0], agent) != 0)
+			continue;
+		e.steps = (struct node_steps){n->missed, n->severed, n->probed, n->told};
+		e.seen = n->told;
+		e.decided = w->decided;
+		e.detail = detail = steps_text(agent, &e.steps, now);
+		tell(w, &e);
+	}
+	w->n_leaving = 0;
+}
+
 static void tell_more(struct watch *w, nsec_t now)
 {
 	struct event e = {
@@ -481,6 +549,7 @@ void watch_settled(struct watch *w)
 	nsec_t now = now_ns();
 
 	tell_added(w, now);
+	tell_out(w, now);
 	tell_more(w, now);
 	w->n_told = 0;
 	change_conflicts(w);
@@ -551,6 +620,29 @@ static void put_backend(json_object *o, const struct event *e)
 	put_int(o, "weight", e->weight);
 }
 
+static void put_step(json_object *o, const char *key, nsec_t at, nsec_t first)
+{
+	if (at)
+		put_duration(o, key, at - first);
+}
+
+/* Seconds since the first of them. */
+static void put_steps(json_object *o, const struct event *e)
+{
+	json_object *steps;
+	nsec_t first = first_step(&e->steps);
+
+	if (e->kind != EVENT_NODE_OUT)
+		return;
+	steps = json_object_new_object();
+	put_step(steps, "missed", e->steps.missed, first);
+	put_step(steps, "probed", e->steps.probed, first);
+	put_step(steps, "severed", e->steps.severed, first);
+	put_step(steps, "known", e->steps.told, first);
+	put_step(steps, "kernel", e->kernel, first);
+	json_object_object_add(o, "steps", steps);
+}
+
 static char *event_line(const struct event *e)
 {
 	json_object *o = json_object_new_object(), *latency;
@@ -563,6 +655,7 @@ static char *event_line(const struct event *e)
 	put_backend(o, e);
 	put_string(o, "cause", event_cause_text(e->cause));
 	put_string(o, "detail", e->detail);
+	put_steps(o, e);
 	if (e->seen && e->kernel >= e->seen) {
 		latency = json_object_new_object();
 		put_duration(latency, "decided", e->decided > e->seen ? e->decided - e->seen : 0);
@@ -710,6 +803,7 @@ struct watch *watch_free(struct watch *w)
 		free(w->added[i].name);
 	free(w->added);
 	free(w->healths);
+	free(w->leaving);
 	free(w->refused.list);
 	free(w->conflicts.list);
 	free(w);

@@ -37,6 +37,8 @@ struct overlay_node {
 	enum gossip_status status;
 	nsec_t silent; /* since when no path has led there; 0 if up */
 	nsec_t told;   /* when the overlay's thread said so */
+	/* DOWN: the steps to that verdict, as this node saw them (gossip.h); 0: it did not */
+	nsec_t missed, probed, severed;
 	size_t n_addresses;
 	struct ip_addr addresses[OVERLAY_ADDRESSES_MAX];
 	char version[24]; /* of its vipd; "" if not known */

@@ -865,6 +865,9 @@ static void tell_node(struct engine *e, const struct gossip_event *event)
 		m->node.status = event->status;
 		m->node.accuser = event->accuser;
 		m->node.silent = event->silent;
+		m->node.missed = event->missed;
+		m->node.probed = event->probed;
+		m->node.severed = event->severed;
 	}
 	m->node.told = now_ns();
 	tell(e, m);

@@ -323,6 +323,8 @@ def test_a_dead_node_is_told_and_blamed(cluster):
     wait_until(lambda: dead.address in [e["detail"] for e in watch.events("node-down")], "it is told to be down")
     weight = watch.wait("weight")[0]
     assert weight["task"] == lost["id"] and weight["weight"] == 0 and weight["cause"] == "node"
+    out = watch.wait("node-out")[0]
+    assert out["detail"].startswith(f"{dead.address}: is down") and out["latency"]["kernel"] >= 0
     watch.wait("node-confirmed")
     blame(node, lost["id"], "its node is down")
     assert why(node, "1.2.3.4:5000")[0]["ok"]

@@ -146,6 +146,15 @@ class OverlayNode:
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
             return self.get(path)
 
+    def events(self):
+        """All that is kept of what happened there, oldest first."""
+        connection = UnixConnection(str(self.socket), timeout=20)
+        try:
+            connection.request("GET", "/v1/events?since=0")
+            return [json.loads(line) for line in connection.getresponse().read().splitlines()]
+        finally:
+            connection.close()
+
     def members(self):
         """{address: status} as this node sees them."""
         return {m["address"]: m["status"] for m in self.ask("/v1/nodes") or []}

@@ -25,6 +25,12 @@ def check_loss(o, lost, when):
     assert o.disturbed(when, about=survivors) == [], "a backend of a living node lost its weight"
 
 
+def steps_to_kernel(node):
+    """The steps of the last node-out event: {what: seconds since the first}."""
+    [*_, last] = [e for e in node.events() if e.get("kind") == "node-out"]
+    return last["steps"]
+
+
 @pytest.mark.overlay(nodes=16)
 def test_all_see_all_from_nothing(overlay):
     began = time.monotonic()
@@ -40,8 +46,14 @@ def test_all_see_all_from_nothing(overlay):
 def test_link_cut_and_back(overlay):
     overlay.up()
     lost = overlay.nodes[5]
+    was_neighbour = [n for n in overlay.others(lost) if lost.address in {x["address"] for x in n.links()["links"]}]
     when = overlay.cut(lost)
     check_loss(overlay, lost, when)
+    for n in overlay.others(lost):
+        steps = steps_to_kernel(n)
+        assert steps["severed"] <= steps["known"] <= steps["kernel"], steps
+        if n in was_neighbour:
+            assert steps["missed"] <= steps["probed"] <= steps["severed"], steps
     wait_until(lambda: lost.get("/v1/status")["overlay"]["self"] == "cut off", "it knows that it is cut off")
     assert overlay.disturbed(when, nodes=[lost]) == [], "a node that is cut off judges nobody"
     overlay.mend(lost)
