@@ -543,7 +543,7 @@ static int open_cluster(struct daemon *d)
 
 static int open_feed(struct daemon *d)
 {
-	struct feed_handler handler = {on_document, on_failure, d};
+	struct feed_handler handler = {.document = on_document, .failure = on_failure, .userdata = d};
 	int r = resolver_new(d->loop, on_resolved, d, &d->resolver);
 
 	if (r >= 0)

@@ -26,6 +26,8 @@
  * several events of one change. */
 #define FILE_SETTLE (20 * NSEC_PER_MSEC)
 #define FILE_CHUNK 65536
+/* The own master is polled at least so often, jitter included at most 5 s apart. */
+#define OWN_INTERVAL (4500 * NSEC_PER_MSEC)
 /* us; the loop's default of 250 ms would blur time-outs. */
 #define TIMER_ACCURACY 1000
 
@@ -46,6 +48,9 @@ struct feed {
 	char curl_error[CURL_ERROR_SIZE];
 	size_t master;  /* index of the one asked now or last */
 	size_t n_tried; /* in this poll */
+	enum feed_mode mode;
+	char *own;   /* base URL of this node's own master; NULL: none */
+	bool at_own; /* the request under way is to it */
 
 	/* SOURCE_FILE */
 	int inotify;
@@ -63,19 +68,38 @@ const struct feed_stats *feed_stats(const struct feed *f)
 
 /* --- the end of a poll ----------------------------------------------------- */
 
-/* interval +- 10 %: a cluster's nodes must not ask the master all at once. */
-static nsec_t jittered(nsec_t interval)
+/* 0 to 1. */
+static double random_share(void)
 {
 	uint32_t r = 0;
 
 	(void)!getrandom(&r, sizeof(r), GRND_NONBLOCK);
-	return interval - interval / 10 + (nsec_t)((double)r / UINT32_MAX * (double)(interval / 5));
+	return (double)r / UINT32_MAX;
+}
+
+/* interval +- 10 %: a cluster's nodes must not ask the master all at once. */
+static nsec_t jittered(nsec_t interval)
+{
+	return interval - interval / 10 + (nsec_t)(random_share() * (double)(interval / 5));
 }
 
 static void arm(sd_event_source *timer, nsec_t in)
 {
 	sd_event_source_set_time_relative(timer, in / NSEC_PER_USEC);
 	sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
+}
+
+/* The next poll, if there is to be one. A publisher speaks for all, so its own master is asked often
+ * enough for others to hear of it in time, whatever the operator wants of polls in general. */
+static void arm_interval(struct feed *f)
+{
+	nsec_t interval = f->config->poll_interval;
+
+	if (f->mode == FEED_NONE)
+		return;
+	if (f->own && interval > OWN_INTERVAL)
+		interval = OWN_INTERVAL;
+	arm(f->timer, jittered(interval));
 }
 
 static void set_error(struct feed *f, char *reason)
@@ -89,7 +113,7 @@ static void feed_poll_done(struct feed *f, struct mesos_state *state)
 {
 	f->stats.last_duration = now_ns() - f->stats.last_begun;
 	f->parser = mesos_parser_free(f->parser);
-	arm(f->timer, jittered(f->config->poll_interval));
+	arm_interval(f);
 	if (state) {
 		set_error(f, NULL);
 		f->stats.last_success = now_ns();
@@ -160,6 +184,34 @@ static void drop_request(struct feed *f)
 
 static void ask(struct feed *f);
 
+/* A master that does not lead sends elsewhere, or knows nobody to send to. */
+static bool says_not_leading(CURLcode code, long status)
+{
+	return code == CURLE_OK && ((status >= 300 && status < 400) || status == 503);
+}
+
+/* The own master gave no document: whoever else may be asked is. */
+static void own_done(struct feed *f, CURLcode code, long status)
+{
+	bool not_leading = says_not_leading(code, status);
+
+	drop_request(f);
+	f->at_own = false;
+	if (f->mode == FEED_ANY && n_masters(f)) {
+		log_debug("poll: the own master %s; asking the others",
+			not_leading ? "does not lead" : "gives no document");
+		ask(f);
+	} else if (not_leading) {
+		set_error(f, NULL);
+		f->parser = mesos_parser_free(f->parser);
+		arm_interval(f);
+	} else {
+		feed_poll_done(f, NULL);
+	}
+	if (not_leading && f->handler.not_leading)
+		f->handler.not_leading(f->handler.userdata);
+}
+
 static void request_done(struct feed *f, CURLcode code)
 {
 	struct mesos_state *state = NULL;
@@ -175,12 +227,17 @@ static void request_done(struct feed *f, CURLcode code)
 	if (state) {
 		free(f->url);
 		f->stats.url = f->url = xstrdup(str_or(url, ""));
+		f->stats.from_own = f->at_own;
 		drop_request(f);
 		feed_poll_done(f, state);
 		return;
 	}
 	reason = request_failure(f, code, status);
 	set_error(f, xasprintf("%s: %s", str_or(url, "?"), reason));
+	if (f->at_own) {
+		own_done(f, code, status);
+		return;
+	}
 	drop_request(f);
 	f->master++;
 	if (++f->n_tried < n) {
@@ -204,11 +261,11 @@ static void set_method(struct feed *f, const char *base)
 	curl_easy_setopt(f->easy, CURLOPT_HTTPHEADER, f->headers);
 }
 
-/* Asks the master at f->master. */
+/* Asks the own master, or the one at f->master. */
 static void ask(struct feed *f)
 {
 	const struct config *c = f->config;
-	const char *base = c->masters[f->master % n_masters(f)];
+	const char *base = f->at_own ? f->own : c->masters[f->master % n_masters(f)];
 
 	new_parser(f);
 	f->easy = curl_easy_init();
@@ -219,7 +276,7 @@ static void ask(struct feed *f)
 	curl_easy_setopt(f->easy, CURLOPT_ERRORBUFFER, f->curl_error);
 	curl_easy_setopt(f->easy, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(f->easy, CURLOPT_WRITEDATA, f);
-	curl_easy_setopt(f->easy, CURLOPT_FOLLOWLOCATION, 1L);
+	curl_easy_setopt(f->easy, CURLOPT_FOLLOWLOCATION, f->at_own ? 0L : 1L);
 	curl_easy_setopt(f->easy, CURLOPT_MAXREDIRS, MAX_REDIRECTS);
 	curl_easy_setopt(f->easy, CURLOPT_POSTREDIR, CURL_REDIR_POST_ALL);
 	curl_easy_setopt(f->easy, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -454,6 +511,9 @@ static void start_poll(struct feed *f)
 	}
 	if (f->easy)
 		return;
+	f->at_own = f->own != NULL;
+	if (f->mode == FEED_NONE || (f->mode == FEED_OWN && !f->own))
+		return;
 	begin_poll(f);
 	f->n_tried = 0;
 	ask(f);
@@ -473,8 +533,35 @@ static int on_interval(sd_event_source *s, uint64_t usec, void *userdata)
 
 void feed_kick(struct feed *f)
 {
-	if (!f->easy)
+	if (!f->easy && f->mode != FEED_NONE)
 		arm(f->timer, 0);
+}
+
+void feed_set_own(struct feed *f, const char *url)
+{
+	if (strcmp(str_or(f->own, ""), str_or(url, "")) == 0)
+		return;
+	if (f->at_own) /* its URL is in use by curl's copy only, but its answer is of no interest */
+		drop_request(f);
+	f->at_own = false;
+	free(f->own);
+	f->own = url ? xstrdup(url) : NULL;
+	feed_kick(f);
+}
+
+void feed_set_mode(struct feed *f, enum feed_mode mode, nsec_t within)
+{
+	enum feed_mode before = f->mode;
+
+	if (f->config->source_kind == SOURCE_FILE || mode == before)
+		return;
+	f->mode = mode;
+	if (mode == FEED_NONE || (mode == FEED_OWN && !f->at_own))
+		drop_request(f); /* what it would say is not asked any more */
+	if (mode == FEED_NONE)
+		sd_event_source_set_enabled(f->timer, SD_EVENT_OFF);
+	else if (!f->easy)
+		arm(f->timer, (nsec_t)(random_share() * (double)within));
 }
 
 int feed_new(sd_event *loop, const struct config *config, const struct feed_handler *handler,
@@ -514,6 +601,7 @@ struct feed *feed_free(struct feed *f)
 		close(f->inotify);
 	mesos_parser_free(f->parser);
 	free(f->file_name);
+	free(f->own);
 	free(f->url);
 	free(f->error);
 	sd_event_unref(f->loop);
