@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+/*
+ * The views, by subject: each file view_*.c has what views.c lists of it. A view reads the
+ * daemon's state and writes JSON; it changes nothing.
+ *
+ * Times are in seconds, as numbers; -1 means never.
+ */
+#include "agent/daemon.h"
+
+/* The answer to one request. */
+typedef void (*view_t)(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply);
+
+void view_status(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply);
+/* view_table.c */
+void view_table(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply);
+void view_vips(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply);
+/* view_kernel.c */
+void view_why(struct daemon *d, const struct control_request *request, struct control_reply *reply);
+void view_diff(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply);
+void view_flush(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply);
+/* view_overlay.c */
+void view_nodes(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply);
+void view_links(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply);
+void view_namespaces(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply);
+
+/* Has the auditor's thread read the kernel, and then answers with the text that `answer` gives.
+ * `have` is NULL if the kernel cannot be read, for that errno; *status is 200 unless set. */
+typedef char *(*view_of_kernel_t)(struct daemon *d, const struct kernel_state *have, int error,
+	const char *query, unsigned int *status);
+void view_read_kernel(struct daemon *d, const struct control_request *request,
+	struct control_reply *reply, const char *query, view_of_kernel_t answer);

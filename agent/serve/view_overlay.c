@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* GET /v1/nodes and /v1/links: the overlay, as this node knows it. */
+#include <stdio.h>
+
+#include "agent/serve/put.h"
+#include "agent/serve/view.h"
+
+static void put_id(json_object *o, const char *key, uint64_t id)
+{
+	char text[17];
+
+	snprintf(text, sizeof(text), "%016llx", (unsigned long long)id);
+	put_string(o, key, text);
+}
+
+static json_object *member_view(const struct daemon *d, const struct overlay_snapshot *s, size_t i)
+{
+	const struct gossip_member *m = &s->members[i];
+	const struct overlay_node *node = &s->nodes[i];
+	json_object *o = json_object_new_object(), *list = json_object_new_array();
+	struct ip_addr a = overlay_ip(&m->address);
+	size_t n;
+	const struct node_health *healths = liveness_healths(cluster_liveness(d->cluster), &n);
+	char buf[IP_ADDR_STRLEN];
+
+	put_id(o, "id", m->id);
+	put_bool(o, "self", m->id == s->id);
+	put_address(o, "address", &a);
+	put_int(o, "port", m->address.port);
+	put_string(o, "status", gossip_status_name(m->id == s->id ? GOSSIP_STATUS_UP : m->status));
+	put_id(o, "incarnation", m->incarnation);
+	put_int(o, "version", m->version);
+	put_string(o, "software", *node->version ? node->version : NULL);
+	for (size_t k = 0; k < node->n_addresses; k++)
+		json_object_array_add(
+			list, json_object_new_string(ip_addr_format(&node->addresses[k], buf)));
+	json_object_object_add(o, "addresses", list);
+	list = json_object_new_array();
+	for (size_t k = 0; k < m->n_neighbours; k++) {
+		snprintf(buf, sizeof(buf), "%016llx", (unsigned long long)m->neighbours[k]);
+		json_object_array_add(list, json_object_new_string(buf));
+	}
+	json_object_object_add(o, "neighbours", list);
+	for (size_t k = 0; k < n; k++)
+		if (ip_addr_cmp(&healths[k].agent, &a) == 0) {
+			put_bool(o, "held", healths[k].until != 0);
+			put_bool(o, "backends_removed", healths[k].health == HEALTH_CONFIRMED);
+		}
+	return o;
+}
+
+/* True with an answer if there is nothing to tell. */
+static bool no_overlay(struct daemon *d, struct overlay_snapshot *s, struct control_reply *reply)
+{
+	if (s)
+		return false;
+	reply->status = 503;
+	reply->body = put_error(cluster_off(d->cluster) ? cluster_off(d->cluster)
+							: "the overlay's thread does not answer");
+	return true;
+}
+
+void view_nodes(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply)
+{
+	struct overlay_snapshot *s = cluster_snapshot(d->cluster);
+	json_object *list;
+
+	if (no_overlay(d, s, reply))
+		return;
+	list = json_object_new_array();
+	for (size_t i = 0; i < s->n_members; i++)
+		json_object_array_add(list, member_view(d, s, i));
+	overlay_snapshot_free(s);
+	reply->body = put_to_text(list);
+}
+
+static json_object *link_view(const struct overlay_snapshot *s, const struct gossip_neighbour *n)
+{
+	json_object *o = json_object_new_object();
+
+	put_id(o, "id", n->id);
+	for (size_t i = 0; i < s->n_members; i++)
+		if (s->members[i].id == n->id) {
+			struct ip_addr a = overlay_ip(&s->members[i].address);
+
+			put_address(o, "address", &a);
+		}
+	put_bool(o, "listed", n->listed);
+	put_bool(o, "testing", n->testing);
+	put_bool(o, "tcp_only", n->degraded);
+	put_bool(o, "eager", n->eager);
+	put_string(o, "opened_by", n->incoming ? "them" : "us");
+	put_age(o, "heard", n->heard);
+	put_duration(o, "rtt_min", n->rtt_min);
+	put_duration(o, "rtt_median", n->rtt_median);
+	put_duration(o, "rtt_max", n->rtt_max);
+	put_duration(o, "timeout", n->timeout);
+	put_seconds(o, "loss", n->loss_permille / 1000.0);
+	return o;
+}
+
+static json_object *transport_view(const struct overlay_snapshot *s)
+{
+	const struct overlay_transport_stats *t = &s->transport;
+	json_object *o = json_object_new_object();
+
+	put_int(o, "packets_in", t->packets_in);
+	put_int(o, "packets_out", t->packets_out);
+	put_int(o, "bytes_in", t->bytes_in);
+	put_int(o, "bytes_out", t->bytes_out);
+	put_int(o, "link_bytes_in", t->links_bytes_in);
+	put_int(o, "link_bytes_out", t->links_bytes_out);
+	put_int(o, "send_errors", t->send_errors);
+	put_int(o, "links_refused", t->links_refused);
+	put_int(o, "handshakes_failed", t->handshakes_failed);
+	put_int(o, "forged", t->forged);
+	put_int(o, "replayed", t->replayed);
+	put_int(o, "malformed", t->malformed);
+	put_int(o, "unknown_key", t->unknown_key);
+	put_int(o, "challenges", t->challenges);
+	put_int(o, "events_dropped", t->events_dropped);
+	put_int(o, "floods", t->floods);
+	put_int(o, "accepts_paused", t->accepts_paused);
+	put_int(o, "receive_buffer", (uint64_t)t->receive_buffer);
+	put_int(o, "send_buffer", (uint64_t)t->send_buffer);
+	put_duration(o, "longest_turn", t->longest_turn);
+	return o;
+}
+
+static json_object *gossip_view(const struct gossip_stats *g)
+{
+	json_object *o = json_object_new_object();
+
+	put_int(o, "members", g->n_members);
+	put_int(o, "reachable", g->n_reachable);
+	put_int(o, "memory", g->n_memory);
+	put_duration(o, "lateness", g->lateness);
+	put_seconds(o, "loss", g->loss_permille / 1000.0);
+	put_int(o, "beats_missed", g->beats_missed);
+	put_int(o, "tests", g->tests);
+	put_int(o, "tests_heard", g->tests_heard);
+	put_int(o, "probes", g->probes);
+	put_int(o, "severed_silent", g->severed_silent);
+	put_int(o, "severed_stalled", g->severed_stalled);
+	put_int(o, "severed_agentless", g->severed_agentless);
+	put_int(o, "severed_by_peer", g->severed_by_peer);
+	put_int(o, "malformed", g->malformed);
+	put_int(o, "refused", g->refused);
+	return o;
+}
+
+void view_links(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply)
+{
+	struct overlay_snapshot *s = cluster_snapshot(d->cluster);
+	json_object *o, *list;
+
+	if (no_overlay(d, s, reply))
+		return;
+	o = json_object_new_object();
+	list = json_object_new_array();
+	for (size_t i = 0; i < s->n_neighbours; i++)
+		json_object_array_add(list, link_view(s, &s->neighbours[i]));
+	put_id(o, "id", s->id);
+	json_object_object_add(o, "links", list);
+	json_object_object_add(o, "transport", transport_view(s));
+	json_object_object_add(o, "gossip", gossip_view(&s->stats));
+	overlay_snapshot_free(s);
+	reply->body = put_to_text(o);
+}

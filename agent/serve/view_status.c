@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* GET /v1/status: one object, with a part for each room of the daemon. */
+#include "agent/serve/put.h"
+#include "agent/serve/view.h"
+
+static json_object *source_view(const struct daemon *d)
+{
+	const struct feed_stats *s = feed_stats(d->feed);
+	json_object *o = json_object_new_object();
+
+	put_string(o, "kind", d->config->source_kind == SOURCE_FILE ? "file" : "mesos");
+	put_string(o, "url", s->url);
+	put_bool(o, "ok", !s->error && s->n_documents > 0);
+	put_string(o, "error", s->error);
+	put_age(o, "age", s->last_success);
+	put_int(o, "polls", s->n_polls);
+	put_int(o, "failures", s->n_failures);
+	put_int(o, "documents", s->n_documents);
+	put_int(o, "bytes", s->n_bytes);
+	put_duration(o, "last_duration", s->last_duration);
+	return o;
+}
+
+static size_t sum(const size_t *counts, size_t n)
+{
+	size_t total = 0;
+
+	for (size_t i = 0; i < n; i++)
+		total += counts[i];
+	return total;
+}
+
+static json_object *rejected_view(const struct vip_table *t)
+{
+	json_object *o = json_object_new_object();
+
+	for (size_t i = 0; i < _MESOS_REJECT_N; i++)
+		if (t->n_rejected[i])
+			put_int(o, mesos_reject_text((enum mesos_reject)i), t->n_rejected[i]);
+	return o;
+}
+
+static json_object *rejections_view(const struct vip_table *t)
+{
+	json_object *list = json_object_new_array();
+
+	for (size_t i = 0; i < t->n_rejections; i++) {
+		const struct mesos_rejection *r = &t->rejections[i];
+		json_object *o = json_object_new_object();
+
+		put_string(o, "reason", mesos_reject_text(r->reason));
+		put_string(o, "task", r->task);
+		put_string(o, "framework", r->framework);
+		put_string(o, "key", r->key);
+		put_string(o, "value", r->value);
+		put_string(o, "detail", r->detail);
+		json_object_array_add(list, o);
+	}
+	return list;
+}
+
+static json_object *table_summary(const struct daemon *d)
+{
+	const struct vip_table *t = d->table;
+	json_object *o = json_object_new_object();
+	size_t n_backends = 0;
+
+	put_bool(o, "known", t != NULL);
+	put_int(o, "vips", t ? t->n_vips : 0);
+	for (size_t i = 0; t && i < t->n_vips; i++)
+		n_backends += t->vips[i].n_backends;
+	put_int(o, "backends", n_backends);
+	put_int(o, "tasks", t ? t->n_tasks_seen : 0);
+	put_int(o, "rejected", t ? sum(t->n_rejected, _MESOS_REJECT_N) : 0);
+	put_int(o, "refused", d->desired ? d->desired->n_refused : 0);
+	put_int(o, "changes", d->n_table_changes);
+	put_age(o, "unchanged_for", d->table_since);
+	put_bool(o, "emptying_held", d->held != NULL);
+	if (t) {
+		json_object_object_add(o, "rejected_by_reason", rejected_view(t));
+		json_object_object_add(o, "rejections", rejections_view(t));
+	}
+	return o;
+}
+
+static json_object *node_view(const struct daemon *d)
+{
+	json_object *o = json_object_new_object();
+
+	put_address(o, "address", &d->node.address);
+	put_address(o, "address6", &d->node.address6);
+	put_string(o, "device", d->config->device);
+	return o;
+}
+
+static json_object *kernel_view(const struct daemon *d)
+{
+	const struct reconcile_stats *s = reconcile_stats(d->reconcile);
+	const struct kernel_state *have = reconcile_have(d->reconcile);
+	json_object *o = json_object_new_object();
+	size_t n_services = 0, n_destinations = 0;
+
+	for (size_t i = 0; i < have->n_services; i++)
+		if (kernel_state_owns(have, have->services[i])) {
+			n_services++;
+			n_destinations += have->services[i]->n_destinations;
+		}
+	put_bool(o, "in_sync",
+		d->desired && !d->paused && !s->busy && !s->n_failing && !s->n_conflicts);
+	put_bool(o, "paused", d->paused);
+	put_bool(o, "observe_only", d->config->observe);
+	put_int(o, "services", n_services);
+	put_int(o, "destinations", n_destinations);
+	put_int(o, "routes", have->n_routes);
+	put_int(o, "foreign_services", have->n_services - n_services);
+	put_int(o, "conflicts", s->n_conflicts);
+	put_int(o, "draining", drains_count(d->drains));
+	put_int(o, "ramping", ramps_count(d->ramps));
+	put_int(o, "pending_steps", s->n_pending);
+	put_int(o, "failing_steps", s->n_failing);
+	put_int(o, "runs", s->n_runs);
+	put_int(o, "steps", s->n_steps);
+	put_int(o, "failed_steps", s->n_failed);
+	put_int(o, "repairs", s->n_repairs);
+	put_int(o, "reads", s->n_reads);
+	put_int(o, "audits", s->n_audits);
+	put_age(o, "last_audit", s->last_audit);
+	put_duration(o, "last_audit_duration", s->last_audit_duration);
+	put_age(o, "settled_age", s->last_done);
+	put_duration(o, "last_duration", s->last_duration);
+	put_duration(o, "longest_hold", s->longest_hold);
+	return o;
+}
+
+static json_object *latency_view(const struct daemon *d)
+{
+	struct events_latency latency;
+	json_object *o = json_object_new_object();
+
+	events_latency(watch_events(d->watch), &latency);
+	put_int(o, "changes", latency.n);
+	put_duration(o, "p50", latency.p50);
+	put_duration(o, "p99", latency.p99);
+	put_duration(o, "max", latency.max);
+	return o;
+}
+
+static json_object *firewall_view(const struct daemon *d)
+{
+	const struct firewall_stats *s = d->firewall ? firewall_stats(d->firewall) : NULL;
+	json_object *o = json_object_new_object();
+
+	put_bool(o, "wanted", s != NULL);
+	put_bool(o, "ok", s && !s->error && s->n_checks > 0);
+	put_string(o, "error", s ? s->error : NULL);
+	put_int(o, "checks", s ? s->n_checks : 0);
+	put_int(o, "writes", s ? s->n_writes : 0);
+	put_int(o, "repairs", s ? s->n_repairs : 0);
+	return o;
+}
+
+static const char *self_name(enum gossip_self self)
+{
+	switch (self) {
+	case GOSSIP_SELF_WELL:
+		return "well";
+	case GOSSIP_SELF_MINORITY:
+		return "minority";
+	case GOSSIP_SELF_CUT_OFF:
+		return "cut off";
+	}
+	return "?";
+}
+
+static json_object *overlay_view(const struct daemon *d)
+{
+	const struct liveness *l = cluster_liveness(d->cluster);
+	json_object *o = json_object_new_object();
+	size_t n, n_out = 0;
+	const struct node_health *healths = liveness_healths(l, &n);
+
+	for (size_t i = 0; i < n; i++)
+		n_out += healths[i].health != HEALTH_UP;
+	put_bool(o, "on", !cluster_off(d->cluster));
+	put_string(o, "off_because", cluster_off(d->cluster));
+	put_bool(o, "insecure", d->config->insecure);
+	put_string(o, "self", self_name(liveness_get_self(l)));
+	put_int(o, "up", liveness_count(l, GOSSIP_STATUS_UP));
+	put_int(o, "stalled", liveness_count(l, GOSSIP_STATUS_STALLED));
+	put_int(o, "agentless", liveness_count(l, GOSSIP_STATUS_AGENTLESS));
+	put_int(o, "down", liveness_count(l, GOSSIP_STATUS_DOWN));
+	put_int(o, "addresses_out", n_out);
+	put_int(o, "vips_all_down", d->desired ? d->desired->n_all_down : 0);
+	return o;
+}
+
+/* Namespaces and files that are named in the status; the others are counted. */
+#define TROUBLES_SHOWN 5
+
+static void add_trouble(json_object *list, const char *name, const char *problem)
+{
+	json_object *o = json_object_new_object();
+
+	put_string(o, "name", name);
+	put_string(o, "problem", problem);
+	json_object_array_add(list, o);
+}
+
+/* Adds the first few that fail, and returns how many files do. */
+static size_t add_troubles(const struct daemon *d, json_object *list)
+{
+	struct namespace_view *views;
+	size_t n = namespaces_list(d->namespaces, &views), n_files, n_bad = 0;
+	const struct registry_file *files =
+		registry_files(namespaces_registry(d->namespaces), &n_files);
+
+	for (size_t i = 0; i < n_files; i++) {
+		if (files[i].problem && json_object_array_length(list) < TROUBLES_SHOWN)
+			add_trouble(list, files[i].name, files[i].problem);
+		n_bad += files[i].problem != NULL;
+	}
+	for (size_t i = 0; i < n && json_object_array_length(list) < TROUBLES_SHOWN; i++)
+		if (views[i].state == NAMESPACE_FAILING)
+			add_trouble(list, views[i].name, views[i].problem);
+	namespace_views_free(views, n);
+	return n_bad;
+}
+
+static json_object *namespaces_summary(const struct daemon *d)
+{
+	json_object *o = json_object_new_object(), *troubles = json_object_new_array();
+	struct namespaces_stats s = {0};
+
+	put_bool(o, "wanted", d->namespaces != NULL);
+	put_string(o, "directory", d->config->cni_dir);
+	if (d->namespaces) {
+		s = namespaces_stats(d->namespaces);
+		put_int(o, "bad_files", add_troubles(d, troubles));
+		put_int(o, "ignored_files", registry_n_ignored(namespaces_registry(d->namespaces)));
+	}
+	put_int(o, "registered", s.n_registered);
+	for (size_t i = 0; i < _NAMESPACE_STATE_N; i++)
+		put_int(o, namespace_state_text((enum namespace_state)i), s.n_by_state[i]);
+	put_int(o, "visits", s.n_visits);
+	put_int(o, "audits", s.n_audits);
+	put_int(o, "steps", s.n_steps);
+	put_int(o, "repairs", s.n_repairs);
+	put_int(o, "removed", s.n_removed);
+	put_age(o, "oldest_visit", s.oldest_visit);
+	put_duration(o, "busy", s.busy);
+	put_age(o, "busy_for", s.busy_since);
+	json_object_object_add(o, "troubles", troubles);
+	return o;
+}
+
+void view_status(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply)
+{
+	json_object *o = json_object_new_object();
+
+	put_string(o, "version", VIPD_VERSION);
+	put_int(o, "pid", (uint64_t)getpid());
+	put_age(o, "uptime", d->started);
+	json_object_object_add(o, "node", node_view(d));
+	json_object_object_add(o, "source", source_view(d));
+	json_object_object_add(o, "table", table_summary(d));
+	json_object_object_add(o, "kernel", kernel_view(d));
+	json_object_object_add(o, "firewall", firewall_view(d));
+	json_object_object_add(o, "overlay", overlay_view(d));
+	json_object_object_add(o, "namespaces", namespaces_summary(d));
+	json_object_object_add(o, "document_to_kernel", latency_view(d));
+	reply->body = put_to_text(o);
+}
