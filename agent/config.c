@@ -836,15 +836,26 @@ void config_help(FILE *out)
 	}
 }
 
-void config_print(const struct config *c, FILE *out)
+void config_each(const struct config *c,
+	void (*f)(void *userdata, const char *key, const char *value), void *userdata)
 {
-	fputs("[vipd]\n", out);
 	for (size_t i = 0; i < N_KEYS; i++) {
 		AUTO_FREE char *text = key_text(c, &keys[i]);
 
-		if (*text)
-			fprintf(out, "%s = %s\n", keys[i].name, text);
+		f(userdata, keys[i].name, text);
 	}
+}
+
+static void print_key(void *out, const char *key, const char *value)
+{
+	if (*value)
+		fprintf(out, "%s = %s\n", key, value);
+}
+
+void config_print(const struct config *c, FILE *out)
+{
+	fputs("[vipd]\n", out);
+	config_each(c, print_key, out);
 }
 
 struct ip_addr config_master_address(const char *url)

@@ -89,5 +89,8 @@ int config_reload(struct config *c, struct config *fresh, FILE *out);
 struct ip_addr config_master_address(const char *url);
 /* Prints the options for --help: one line each with default. */
 void config_help(FILE *out);
+/* Every key with its value in force, in the form of the file; "" for what is empty. */
+void config_each(const struct config *c,
+	void (*f)(void *userdata, const char *key, const char *value), void *userdata);
 /* Prints the configuration in force, in the file's own form. */
 void config_print(const struct config *c, FILE *out);

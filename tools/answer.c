@@ -2,6 +2,7 @@
 #include "answer.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SUFFIX ".l4lb.thisdcos.directory"
@@ -35,6 +36,37 @@ double get_seconds(json_object *o, const char *key)
 bool get_bool(json_object *o, const char *key)
 {
 	return json_object_get_boolean(get(o, key));
+}
+
+static void disarm_text(json_object *o)
+{
+	char *copy = strdup(json_object_get_string(o));
+	bool bad = false;
+
+	if (!copy)
+		abort();
+	for (char *p = copy; *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f) {
+			*p = '?';
+			bad = true;
+		}
+	if (bad)
+		json_object_set_string(o, copy);
+	free(copy);
+}
+
+void disarm_answer(json_object *o)
+{
+	struct json_object_iter i;
+
+	if (json_object_is_type(o, json_type_string))
+		disarm_text(o);
+	for (size_t k = 0; k < get_length(o); k++)
+		disarm_answer(json_object_array_get_idx(o, k));
+	if (json_object_is_type(o, json_type_object)) {
+		json_object_object_foreachC (o, i)
+			disarm_answer(i.val);
+	}
 }
 
 void print_json(json_object *o)

@@ -13,6 +13,8 @@ int64_t get_int(json_object *o, const char *key);
 double get_seconds(json_object *o, const char *key);
 bool get_bool(json_object *o, const char *key);
 
+/* Takes what could drive a terminal out of all texts in it: they are other people's. */
+void disarm_answer(json_object *o);
 /* Prints a document as it came, indented. */
 void print_json(json_object *o);
 /* "8 ms", "0.4 s", "5 s", "3 min", "2.1 h", "4 d"; "never" for a negative time. Returns buf or a

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The daemon answers from memory, or reads a large kernel first. */
 #define TIMEOUT_S 60L
@@ -31,38 +32,48 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *userdata)
 	return size * n;
 }
 
-static int judge(CURLcode code, long status, const struct answer *a, const char *socket, bool quiet)
+static int judge(CURLcode code, long status, const struct answer *a)
+{
+	if (code == CURLE_COULDNT_CONNECT)
+		return -ECONNREFUSED;
+	if (code != CURLE_OK)
+		return -EIO;
+	if (status != 200)
+		return -EREMOTEIO;
+	return a->object ? 0 : -EPROTO;
+}
+
+void client_tell_absent(const char *socket)
+{
+	fprintf(stderr,
+		"vipctl: no vipd answers at %s%s\n"
+		"        vipctl doctor says why, and what to do about it\n",
+		socket,
+		access(socket, F_OK) == 0 && access(socket, W_OK) < 0 ? ": only root may ask" : "");
+}
+
+static void tell(int r, CURLcode code, const struct answer *a, const char *socket)
 {
 	json_object *text = NULL;
 
-	if (code == CURLE_COULDNT_CONNECT) {
-		if (!quiet)
-			fprintf(stderr,
-				"vipctl: no vipd answers at %s (is it running? may you read the "
-				"socket?)\n",
-				socket);
-		return -ECONNREFUSED;
-	}
-	if (code != CURLE_OK) {
-		fprintf(stderr, "vipctl: %s: %s\n", socket, curl_easy_strerror(code));
-		return -EIO;
-	}
-	if (status != 200) {
+	switch (r) {
+	case -ECONNREFUSED:
+		client_tell_absent(socket);
+		break;
+	case -EREMOTEIO:
 		if (json_object_is_type(a->object, json_type_object))
 			json_object_object_get_ex(a->object, "error", &text);
 		fprintf(stderr, "vipctl: %s\n",
 			text ? json_object_get_string(text) : "the daemon refused");
-		return -EREMOTEIO;
+		break;
+	default:
+		fprintf(stderr, "vipctl: %s: %s\n", socket,
+			r == -EPROTO ? "the answer is not JSON" : curl_easy_strerror(code));
 	}
-	if (!a->object) {
-		fprintf(stderr, "vipctl: %s: the answer is not JSON\n", socket);
-		return -EPROTO;
-	}
-	return 0;
 }
 
-static int ask(
-	const char *socket, const char *method, const char *path, bool quiet, json_object **ret)
+static int ask(const char *socket, const char *method, const char *path, enum client_quiet quiet,
+	json_object **ret)
 {
 	struct answer a = {.tokener = json_tokener_new()};
 	char *url = NULL;
@@ -85,7 +96,9 @@ static int ask(
 	curl_easy_cleanup(easy);
 	free(url);
 	json_tokener_free(a.tokener);
-	r = judge(code, status, &a, socket, quiet);
+	r = judge(code, status, &a);
+	if (r < 0 && quiet != CLIENT_QUIET && (quiet == CLIENT_LOUD || r != -ECONNREFUSED))
+		tell(r, code, &a, socket);
 	if (r < 0)
 		json_object_put(a.object);
 	else
@@ -95,12 +108,13 @@ static int ask(
 
 int client_ask(const char *socket, const char *method, const char *path, json_object **ret)
 {
-	return ask(socket, method, path, false, ret);
+	return ask(socket, method, path, CLIENT_LOUD, ret);
 }
 
-int client_try(const char *socket, const char *method, const char *path, json_object **ret)
+int client_try(const char *socket, const char *method, const char *path, enum client_quiet quiet,
+	json_object **ret)
 {
-	return ask(socket, method, path, true, ret);
+	return ask(socket, method, path, quiet, ret);
 }
 
 char *client_escape(const char *text)

@@ -9,8 +9,17 @@
  * returned: -ECONNREFUSED if no daemon answers there, -EREMOTEIO if it answered with an error. */
 int client_ask(const char *socket, const char *method, const char *path, json_object **ret);
 
-/* As above, without a word on stderr when no daemon answers. */
-int client_try(const char *socket, const char *method, const char *path, json_object **ret);
+enum client_quiet {
+	CLIENT_LOUD,         /* whatever fails is told */
+	CLIENT_QUIET_ABSENT, /* not that no daemon answers */
+	CLIENT_QUIET,        /* nothing is */
+};
+/* The same, with less on stderr. */
+int client_try(const char *socket, const char *method, const char *path, enum client_quiet quiet,
+	json_object **ret);
+
+/* The sentence for a daemon that does not answer. */
+void client_tell_absent(const char *socket);
 
 /* For paths: `text` as the value of an argument. Caller frees. */
 char *client_escape(const char *text);

@@ -9,13 +9,21 @@ struct options {
 	bool json;          /* --json */
 };
 
+/* One that a command has beside those: "--last=N" or "--once", and what it does. */
+struct own_option {
+	const char *form, *help;
+};
+#define OWN_OPTIONS_MAX 6
+
+/* The help, the man page and the completion are of this table, or checked against it. */
 struct command {
 	const char *name, *arguments, *summary;
 	const char *help;       /* lines for --help after the summary; NULL: none */
 	int min_args, max_args; /* words without dashes */
-	bool own_options;       /* run() parses what begins with a dash itself */
-	/* Exit status: 0 all well, 1 not (told), 2 usage. argv holds the arguments only. */
+	/* Exit status: 0 all well, 1 not (told), 2 usage. argv holds the arguments only, those that
+	 * begin with a dash among them: run() parses them. */
 	int (*run)(const struct options *o, int argc, char **argv);
+	struct own_option own[OWN_OPTIONS_MAX]; /* ended by one without a form */
 };
 
 /* vipctl_daemon.c: they ask the daemon */
@@ -33,6 +41,8 @@ int run_graph(const struct options *o, int argc, char **argv);
 int run_keygen(const struct options *o, int argc, char **argv);
 /* vipctl_watch.c */
 int run_watch(const struct options *o, int argc, char **argv);
+/* vipctl_doctor.c */
+int run_doctor(const struct options *o, int argc, char **argv);
 /* vipctl_why.c */
 int run_why(const struct options *o, int argc, char **argv);
 /* vipctl_table.c: offline */

@@ -13,6 +13,8 @@
 #include "answer.h"
 #include "client.h"
 #include "columns.h"
+#include "program.h"
+#include "show.h"
 #include "vipctl.h"
 
 /* --- status ---------------------------------------------------------------- */
@@ -331,26 +333,6 @@ static bool names_vip(json_object *vip, const char *text)
 
 /* --- the commands ---------------------------------------------------------- */
 
-/* Asks, shows with `show` or as JSON, and gives the exit status. `show` judges in both
- * forms. */
-static int ask_and_show(const struct options *o, const char *path, int (*show)(json_object *),
-	int (*judge)(json_object *))
-{
-	json_object *answer;
-	int status;
-
-	if (client_ask(o->socket, "GET", path, &answer) < 0)
-		return 1;
-	if (o->json) {
-		print_json(answer);
-		status = judge(answer);
-	} else {
-		status = show(answer);
-	}
-	json_object_put(answer);
-	return status;
-}
-
 static int judge_status(json_object *s)
 {
 	return get_bool(get(s, "source"), "ok") && get_bool(get(s, "kernel"), "in_sync") ? 0 : 1;
@@ -358,7 +340,7 @@ static int judge_status(json_object *s)
 
 int run_status(const struct options *o, int argc, char **argv)
 {
-	return ask_and_show(o, "/v1/status", show_status, judge_status);
+	return show_answer(o, "/v1/status", show_status, judge_status);
 }
 
 static int judge_vips(json_object *vips)
@@ -372,7 +354,7 @@ static int judge_vips(json_object *vips)
 
 int run_vips(const struct options *o, int argc, char **argv)
 {
-	return ask_and_show(o, "/v1/table", show_vips, judge_vips);
+	return show_answer(o, "/v1/table", show_vips, judge_vips);
 }
 
 int run_vip(const struct options *o, int argc, char **argv)
@@ -390,11 +372,13 @@ int run_vip(const struct options *o, int argc, char **argv)
 	}
 	if (json_object_array_length(found) == 0) {
 		fprintf(stderr, "vipctl: no VIP is called %s (vipctl vips lists them)\n", argv[0]);
+		suggest_vip(o, argv[0]);
 		status = 1;
 	} else if (o->json) {
 		print_json(found);
 		status = judge_vips(found);
 	} else {
+		disarm_answer(found);
 		for (size_t i = 0; i < json_object_array_length(found); i++)
 			status |= show_vip(json_object_array_get_idx(found, i));
 	}
@@ -443,7 +427,7 @@ static int show_namespace_list(json_object *list)
 
 int run_namespaces(const struct options *o, int argc, char **argv)
 {
-	return ask_and_show(o, "/v1/namespaces", show_namespace_list, judge_namespaces);
+	return show_answer(o, "/v1/namespaces", show_namespace_list, judge_namespaces);
 }
 
 /* --- backends -------------------------------------------------------------- */
@@ -575,33 +559,23 @@ static int show_diff(json_object *steps)
 
 int run_diff(const struct options *o, int argc, char **argv)
 {
-	return ask_and_show(o, "/v1/diff", show_diff, judge_diff);
+	return show_answer(o, "/v1/diff", show_diff, judge_diff);
 }
 
-/* Without a daemon, vipd itself does it: the one that stands beside vipctl, or the one in
- * PATH. */
+/* Without a daemon, vipd itself does it: the one that stands beside vipctl, or the one in PATH. */
 static int flush_by_vipd(void)
 {
-	char path[4096];
-	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 32);
-	char *slash;
-	static const char *const beside[] = {"vipd", "../sbin/vipd", "../agent/vipd"};
+	char path[PROGRAM_PATH_MAX];
 
-	path[n > 0 ? n : 0] = '\0';
-	slash = strrchr(path, '/');
-	for (size_t i = 0; slash && i < sizeof(beside) / sizeof(*beside); i++) {
-		strcpy(slash + 1, beside[i]);
-		execl(path, "vipd", "--flush", NULL);
-	}
-	execlp("vipd", "vipd", "--flush", NULL);
-	fprintf(stderr, "vipctl: vipd: %s\n", strerror(errno));
+	execlp(program_find_vipd(path), "vipd", "--flush", NULL);
+	fprintf(stderr, "vipctl: %s: %s\n", path, strerror(errno));
 	return 1;
 }
 
 int run_flush(const struct options *o, int argc, char **argv)
 {
 	json_object *answer;
-	int r = client_try(o->socket, "POST", "/v1/flush", &answer);
+	int r = client_try(o->socket, "POST", "/v1/flush", CLIENT_QUIET_ABSENT, &answer);
 
 	if (r == -ECONNREFUSED)
 		return flush_by_vipd();

@@ -5,25 +5,9 @@
 #include <sys/random.h>
 
 #include "answer.h"
-#include "client.h"
 #include "columns.h"
+#include "show.h"
 #include "vipctl.h"
-
-/* Asks, and shows with `show` or as JSON. */
-static int ask_and_show(const struct options *o, const char *path, int (*show)(json_object *))
-{
-	json_object *answer;
-	int status = 0;
-
-	if (client_ask(o->socket, "GET", path, &answer) < 0)
-		return 1;
-	if (o->json)
-		print_json(answer);
-	else
-		status = show(answer);
-	json_object_put(answer);
-	return status;
-}
 
 static int show_members(json_object *nodes)
 {
@@ -50,7 +34,7 @@ static int show_members(json_object *nodes)
 
 int run_members(const struct options *o, int argc, char **argv)
 {
-	return ask_and_show(o, "/v1/nodes", show_members);
+	return show_answer(o, "/v1/nodes", show_members, judge_nothing);
 }
 
 static int show_links(json_object *answer)
@@ -86,7 +70,7 @@ static int show_links(json_object *answer)
 
 int run_links(const struct options *o, int argc, char **argv)
 {
-	return ask_and_show(o, "/v1/links", show_links);
+	return show_answer(o, "/v1/links", show_links, judge_nothing);
 }
 
 /* True if `node` lists `id`. */
@@ -131,7 +115,7 @@ static int show_graph(json_object *nodes)
 
 int run_graph(const struct options *o, int argc, char **argv)
 {
-	return ask_and_show(o, "/v1/nodes", show_graph);
+	return show_answer(o, "/v1/nodes", show_graph, judge_nothing);
 }
 
 /* A line for the key file. Nothing else is printed, so that it can be redirected. */

@@ -174,20 +174,6 @@ static struct mesos_state *read_state(const char *path)
 
 /* ---- the table for people ---- */
 
-/* A task's id, without what could drive a terminal. */
-static void add_task(struct columns *c, const char *id)
-{
-	char *text = strdup(id);
-
-	if (!text)
-		abort();
-	for (char *p = text; *p; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			*p = '?';
-	columns_add(c, "%s", text);
-	free(text);
-}
-
 static void add_row(struct columns *c, const struct vip *vip, size_t i)
 {
 	const struct vip_backend *b = &vip->backends[i];
@@ -204,7 +190,7 @@ static void add_row(struct columns *c, const struct vip *vip, size_t i)
 	columns_add(c, "%s", endpoint_format(&b->address, b->port, endpoint));
 	columns_add(c, "%u", b->weight);
 	columns_add(c, "%s", ip_addr_format(&b->agent, address));
-	add_task(c, b->task);
+	columns_add(c, "%s", b->task);
 }
 
 static void print_vips(const struct vip_table *t)

@@ -122,8 +122,10 @@ static bool show(struct watcher *w, json_object *o)
 		show_lost(get(o, "gap"), "they are older than what vipd keeps");
 	else if (get(o, "lagged"))
 		show_lost(get(o, "lagged"), "this was read too slowly");
-	else if (get(o, "seq"))
+	else if (get(o, "seq")) {
+		disarm_answer(o);
 		show_event(o);
+	}
 	return true;
 }
 
@@ -166,10 +168,7 @@ static int follow(const struct options *o, const char *first)
 		if (w.failed)
 			return 1;
 		if (!*w.instance) {
-			fprintf(stderr,
-				"vipctl: no vipd answers at %s (is it running? may you "
-				"read the socket?)\n",
-				o->socket);
+			client_tell_absent(o->socket);
 			return 1;
 		}
 		told = told && !w.greeted;
@@ -217,7 +216,7 @@ int run_watch(const struct options *o, int argc, char **argv)
 		return follow(o, path);
 	if (client_stream(o->socket, path, on_line, &w) < 0 || !w.greeted) {
 		if (!w.failed)
-			fprintf(stderr, "vipctl: no vipd answers at %s\n", o->socket);
+			client_tell_absent(o->socket);
 		return 1;
 	}
 	return 0;

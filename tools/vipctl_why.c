@@ -1,39 +1,54 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vipctl why: the daemon traces (agent/why.c), this shows. */
+/* vipctl why: the daemon traces (agent/serve/why.c), this shows. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "answer.h"
 #include "client.h"
+#include "show.h"
+#include "style.h"
 #include "vipctl.h"
 
-static const char *mark_text(const char *mark)
+/* Where a step's text begins: "  OK  document  ". */
+#define INDENT 16
+
+static void show_step(json_object *s)
 {
-	if (strcmp(mark, "ok") == 0)
-		return "OK";
-	return strcmp(mark, "bad") == 0 ? "!!" : "--";
+	const char *mark = get_text(s, "mark", ""), *mend = get_text(s, "mend", NULL);
+	enum style style = style_of(mark);
+
+	printf("  %s%s%s  %-8s  ", style_begin(style), style_sign(mark), style_end(style),
+		get_text(s, "stage", "?"));
+	text_wrap(get_text(s, "text", "?"), INDENT);
+	if (mend && strcmp(mark, "ok") != 0) {
+		printf("%*smend: ", INDENT, "");
+		text_wrap(mend, INDENT + 6);
+	}
+}
+
+static void show_verdict(json_object *o)
+{
+	bool ok = get_bool(o, "ok");
+	enum style style = ok ? STYLE_GOOD : STYLE_BAD;
+	const char *mend = get_text(o, "mend", NULL);
+
+	printf("%s%s%s", style_begin(style), ok ? "Well: " : "In the way: ", style_end(style));
+	text_wrap(get_text(o, "verdict", "?"), ok ? 6 : 12);
+	if (mend) {
+		printf("To mend it: ");
+		text_wrap(mend, 12);
+	}
 }
 
 static void show_object(json_object *o)
 {
 	json_object *steps = get(o, "steps");
-	const char *mend = get_text(o, "mend", NULL);
 
-	printf("%s (%s)\n", get_text(o, "object", "?"), get_text(o, "kind", "?"));
-	for (size_t i = 0; i < get_length(steps); i++) {
-		json_object *s = json_object_array_get_idx(steps, i);
-		const char *advice = get_text(s, "mend", NULL);
-
-		printf("  %s  %-8s  %s\n", mark_text(get_text(s, "mark", "")),
-			get_text(s, "stage", "?"), get_text(s, "text", "?"));
-		if (advice && strcmp(get_text(s, "mark", ""), "note") == 0)
-			printf("                to mend it: %s\n", advice);
-	}
-	if (get_bool(o, "ok"))
-		printf("Well: %s.\n", get_text(o, "verdict", "?"));
-	else
-		printf("In the way: %s.%s%s\n", get_text(o, "verdict", "?"),
-			mend ? "\nTo mend it: " : "", mend ? mend : "");
+	printf("%s%s%s (%s)\n", style_begin(STYLE_HEADING), get_text(o, "object", "?"),
+		style_end(STYLE_HEADING), get_text(o, "kind", "?"));
+	for (size_t i = 0; i < get_length(steps); i++)
+		show_step(json_object_array_get_idx(steps, i));
+	show_verdict(o);
 }
 
 int run_why(const struct options *o, int argc, char **argv)
@@ -57,7 +72,10 @@ int run_why(const struct options *o, int argc, char **argv)
 			continue;
 		if (i > 0)
 			puts("");
+		disarm_answer(object);
 		show_object(object);
+		if (strcmp(get_text(object, "kind", ""), "unknown") == 0)
+			suggest_vip(o, argv[0]);
 	}
 	if (o->json)
 		print_json(list);

@@ -25,6 +25,9 @@ void view_diff(
 	struct daemon *d, const struct control_request *request, struct control_reply *reply);
 void view_flush(
 	struct daemon *d, const struct control_request *request, struct control_reply *reply);
+/* view_doctor.c */
+void view_doctor(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply);
 /* view_overlay.c */
 void view_nodes(
 	struct daemon *d, const struct control_request *request, struct control_reply *reply);

@@ -4,6 +4,7 @@
  *   GET  /v1/table   the VIPs, each with what became of it here; ?fresh=1: the kernel is read for
  *                    it, with connection counts and drains
  *   GET  /v1/why     ?q=VIP|BACKEND|TASK: what stands in its way (why.h)
+ *   GET  /v1/doctor  what vipctl doctor cannot see for itself: the configuration in force, sysctls
  *   GET  /v1/events  what happened here (watch.h)
  *   GET  /v1/vips    the VIPs in the shape of dcos-net
  *   GET  /v1/nodes   the overlay's members
@@ -30,6 +31,7 @@ static const struct view {
 	{"GET", "/v1/status", view_status},
 	{"GET", "/v1/table", view_table},
 	{"GET", "/v1/why", view_why},
+	{"GET", "/v1/doctor", view_doctor},
 	{"GET", "/v1/events", view_events},
 	{"GET", "/v1/vips", view_vips},
 	{"GET", "/v1/nodes", view_nodes},

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The overlay: key, members, and whether the ports between the nodes are open. A port's answer and
+ * the member's status together say what is wrong with a node: no answer at all is a firewall or
+ * a dead host, a refusal a host without vipd, an open port of a node that is no member another key
+ * or another cluster.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/answer.h"
+#include "tools/doctor/facts.h"
+
+#define NAMED_MAX 5 /* peers that one finding names; of more it tells the number */
+
+static bool is_insecure(const struct facts *f)
+{
+	return strcmp(facts_config(f, "insecure", "no"), "yes") == 0;
+}
+
+/* --- the key file ------------------------------------------------------------ */
+
+static void add_missing_key(const char *path, struct findings *out)
+{
+	char *mend = textf("on one node: vipctl keygen > %s && chmod 600 %s; copy it to all the "
+			   "others, then on each: systemctl reload-or-restart vipd",
+		path, path);
+
+	findings_add(out, SEVERITY_WARNING, NULL, mend,
+		"there is no key file %s, so the overlay is off: a dead node is noticed only when "
+		"the Mesos master does",
+		path);
+	free(mend);
+}
+
+static void judge_key(const struct key_file *key, const char *path, struct findings *out)
+{
+	char *evidence = textf("%s has mode %04o", path, (unsigned int)key->mode & 07777);
+	char *mend = textf("chmod 600 %s", path);
+
+	if (key->error) {
+		findings_add(out, SEVERITY_ERROR, strerror(key->error), NULL, "%s cannot be read",
+			path);
+	} else if (key->mode & 027) {
+		findings_add(out, SEVERITY_ERROR, evidence, mend,
+			"others may read or write the cluster's key: vipd refuses it");
+	} else if (key->bad_line || !key->n_keys || key->n_keys > 3) {
+		free(evidence);
+		evidence = key->bad_line
+				   ? textf("line %d is not 64 hexadecimal digits", key->bad_line)
+				   : textf("it holds %u keys", key->n_keys);
+		findings_add(out, SEVERITY_ERROR, evidence,
+			"put the file of a node that is well in its place",
+			"%s is not a file of one to three keys, each on a line", path);
+	} else {
+		findings_add(out, SEVERITY_OK, NULL, NULL, "%u in %s", key->n_keys, path);
+	}
+	free(evidence);
+	free(mend);
+}
+
+void check_key(const struct facts *f, struct findings *out)
+{
+	const char *path = facts_config(f, "key_file", "/etc/vipd/key");
+
+	if (is_insecure(f))
+		findings_add(out, SEVERITY_WARNING, "insecure = yes in the configuration",
+			"make a key (vipctl keygen) for all nodes, and take insecure = yes out",
+			"the overlay has no key: whoever reaches the port can take nodes out");
+	else if (!f->is_root)
+		findings_add(out, SEVERITY_NOTE, NULL, "run vipctl doctor as root",
+			"the key file was not looked at: only root may");
+	else if (!f->key.exists)
+		add_missing_key(path, out);
+	else
+		judge_key(&f->key, path, out);
+}
+
+/* --- members ----------------------------------------------------------------- */
+
+/* "10.0.0.1, 10.0.0.2, and 3 more" of the members with this status. Caller frees; NULL: none. */
+static char *name_members(const struct facts *f, const char *status, size_t *ret_n)
+{
+	char *names = NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; i < get_length(f->nodes); i++) {
+		json_object *m = json_object_array_get_idx(f->nodes, i);
+		char *old = names;
+
+		if (strcmp(get_text(m, "status", ""), status) != 0 || n++ >= NAMED_MAX)
+			continue;
+		names = textf(
+			"%s%s%s", old ? old : "", old ? ", " : "", get_text(m, "address", "?"));
+		free(old);
+	}
+	if (n > NAMED_MAX) {
+		char *old = names;
+
+		names = textf("%s, and %zu more", old, n - NAMED_MAX);
+		free(old);
+	}
+	*ret_n = n;
+	return names;
+}
+
+static void add_members(const struct facts *f, struct findings *out)
+{
+	size_t n;
+	char *names = name_members(f, "down", &n);
+
+	if (n)
+		findings_add(out, SEVERITY_WARNING, names,
+			"see to these hosts and the network to them (ping); what is gone for good "
+			"is forgotten after `forget_after`",
+			"%zu nodes are down", n);
+	free(names);
+	names = name_members(f, "agentless", &n);
+	if (n)
+		findings_add(out, SEVERITY_WARNING, names,
+			"on each of them: systemctl restart vipd; journalctl -u vipd -e",
+			"%zu nodes are alive but run no vipd", n);
+	free(names);
+	names = name_members(f, "stalled", &n);
+	if (n)
+		findings_add(out, SEVERITY_WARNING, names,
+			"see what starves them of processor time or memory (top, dmesg)",
+			"%zu nodes' vipds do not get to run", n);
+	free(names);
+}
+
+static void add_self(json_object *overlay, struct findings *out)
+{
+	const char *self = get_text(overlay, "self", "well");
+
+	if (strcmp(self, "well") != 0)
+		findings_add(out, SEVERITY_ERROR, NULL,
+			"see to this node's network: the check `peers` says whom it reaches",
+			"this node is %s: it sees too few of the others to judge any, and goes on "
+			"sending to all backends",
+			strcmp(self, "minority") == 0 ? "in a small part of the cluster" : self);
+	if (get_int(overlay, "vips_all_down"))
+		findings_add(out, SEVERITY_ERROR, NULL, "see to the nodes that are down",
+			"%" PRId64 " VIPs have backends on down nodes only, and keep them",
+			get_int(overlay, "vips_all_down"));
+}
+
+void check_overlay(const struct facts *f, struct findings *out)
+{
+	json_object *overlay = get(f->status, "overlay");
+	enum severity before = out->worst;
+
+	if (!f->status)
+		return;
+	if (!get_bool(overlay, "on")) {
+		findings_add(out, SEVERITY_WARNING, get_text(overlay, "off_because", NULL),
+			"mend what it says, then: systemctl reload vipd",
+			"the overlay is off: a dead node is noticed only when the Mesos master "
+			"does");
+		return;
+	}
+	out->worst = SEVERITY_OK;
+	add_self(overlay, out);
+	add_members(f, out);
+	if (out->worst == SEVERITY_OK)
+		findings_add(out, SEVERITY_OK, NULL, NULL, "%" PRId64 " nodes are up",
+			get_int(overlay, "up"));
+	if (before > out->worst)
+		out->worst = before;
+}
+
+/* --- ports between the nodes ---------------------------------------------------- */
+
+/* The member with this address; NULL: none. */
+static json_object *find_member(const struct facts *f, const char *address)
+{
+	for (size_t i = 0; i < get_length(f->nodes); i++) {
+		json_object *m = json_object_array_get_idx(f->nodes, i);
+
+		if (strcmp(get_text(m, "address", ""), address) == 0)
+			return m;
+	}
+	return NULL;
+}
+
+static void add_blocked(const char *address, unsigned int port, bool known_down, int error,
+	struct findings *out)
+{
+	char *mend = textf("let UDP and TCP port %u through between all nodes, in both directions: "
+			   "iptables -I INPUT -p tcp --dport %u -j ACCEPT; iptables -I INPUT -p "
+			   "udp --dport %u -j ACCEPT",
+		port, port, port);
+	char *evidence = textf("a TCP connection to %s port %u: %s", address, port,
+		error ? strerror(error) : "no answer within a second");
+
+	findings_add(out, known_down ? SEVERITY_WARNING : SEVERITY_ERROR, evidence, mend,
+		"%s does not answer on port %u: %s", address, port,
+		known_down ? "it is down, or a firewall is between" : "a firewall is between, or the "
+								      "host is down");
+	free(evidence);
+	free(mend);
+}
+
+static void add_stranger(const struct facts *f, const char *address, struct findings *out)
+{
+	json_object *t = get(f->links, "transport");
+	char *evidence = textf("it accepts connections, and is no member; since its start this "
+			       "vipd has refused %" PRId64 " packets with an unknown key, %" PRId64
+			       " that did not fit the key and the cluster's name",
+		get_int(t, "unknown_key"), get_int(t, "forged"));
+	char *mend = textf("compare on both nodes: sha256sum %s; vipd --check-config | grep -e "
+			   "cluster -e insecure; make them the same, then: systemctl restart vipd",
+		facts_config(f, "key_file", "/etc/vipd/key"));
+
+	findings_add(out, SEVERITY_ERROR, evidence, mend,
+		"%s runs something on the overlay's port that is not of this overlay: its vipd has "
+		"another key or another cluster's name",
+		address);
+	free(evidence);
+	free(mend);
+}
+
+static void judge_peer(const struct facts *f, const struct peer *p, struct findings *out)
+{
+	char address[IP_ADDR_STRLEN];
+	json_object *m = find_member(f, ip_addr_format(&p->address, address));
+	const char *status = get_text(m, "status", "");
+
+	if (m && strcmp(status, "down") != 0 && p->dial != DIAL_SILENT &&
+		p->dial != DIAL_UNREACHABLE)
+		return; /* check_overlay() tells the rest */
+	switch (p->dial) {
+	case DIAL_OPEN:
+		add_stranger(f, address, out);
+		break;
+	case DIAL_REFUSED:
+		findings_add(out, SEVERITY_WARNING, "its kernel refuses the connection",
+			"on that node: systemctl start vipd; journalctl -u vipd -e",
+			"%s runs no vipd with an overlay, so its death would be noticed late",
+			address);
+		break;
+	case DIAL_SILENT:
+	case DIAL_UNREACHABLE:
+		add_blocked(address, p->port, strcmp(status, "down") == 0, p->error, out);
+		break;
+	}
+}
+
+static void judge_links(const struct facts *f, unsigned int port, struct findings *out)
+{
+	json_object *links = get(f->links, "links");
+	char *mend = textf("let UDP port %u through as well, in both directions: iptables -I INPUT "
+			   "-p udp --dport %u -j ACCEPT",
+		port, port);
+
+	for (size_t i = 0; i < get_length(links); i++) {
+		json_object *l = json_object_array_get_idx(links, i);
+
+		if (get_bool(l, "tcp_only"))
+			findings_add(out, SEVERITY_WARNING,
+				"heartbeats come by TCP, and none by UDP", mend,
+				"UDP port %u to or from %s is blocked, so its death is noticed "
+				"later",
+				port, get_text(l, "address", "?"));
+	}
+	free(mend);
+}
+
+void check_peers(const struct facts *f, struct findings *out)
+{
+	enum severity before = out->worst;
+	unsigned int port = (unsigned int)atoi(facts_config(f, "overlay_port", "61420"));
+
+	if (!f->n_peers)
+		return;
+	out->worst = SEVERITY_OK;
+	for (size_t i = 0; i < f->n_peers; i++)
+		judge_peer(f, &f->peers[i], out);
+	judge_links(f, port, out);
+	if (out->worst == SEVERITY_OK)
+		findings_add(out, SEVERITY_OK, NULL, NULL, "%zu nodes answer on port %u%s",
+			f->n_peers, port, f->n_peers_left_out ? " (others were not asked)" : "");
+	if (before > out->worst)
+		out->worst = before;
+}
