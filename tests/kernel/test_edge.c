@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -558,66 +557,6 @@ static void test_slices(void **state)
 	kernel_free(k);
 }
 
-static double now_s(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* The destination that was added last stands first in the list, and so gets the first
- * connection of a service that is idle. */
-static void test_fact_head(void **state)
-{
-	struct kernel *k = open_kernel(NULL);
-	struct kernel_state *want = kernel_state_new();
-	struct service_key a = key(IPPROTO_TCP, "11.0.0.1", 80);
-
-	add(want, &a, "10.0.0.1", 1, 1);
-	complete(want);
-	reconcile(k, want);
-	add(want, &a, "10.0.0.2", 1, 1);
-	complete(want);
-	reconcile(k, want);
-	must("grep -A1 0B000001:0050 /proc/net/ip_vs | grep -q 0A000002:0001");
-	flush(k);
-	kernel_state_free(want);
-	kernel_free(k);
-}
-
-/* Editing a service with the same scheduler is cheap, with another one it waits for RCU;
- * so an edit is only ever made when something differs. */
-static void test_fact_edit_cost(void **state)
-{
-	struct kernel *k = open_kernel(NULL);
-	struct step steps[40] = {};
-	struct step_error error;
-	double same, other;
-	size_t n;
-
-	for (size_t i = 0; i < 40; i++) {
-		steps[i].kind = i ? STEP_SERVICE_EDIT : STEP_SERVICE_ADD;
-		steps[i].key = key(IPPROTO_TCP, "11.0.0.1", 80);
-		strcpy(steps[i].service.scheduler, "wlc");
-		steps[i].service.netmask = UINT32_MAX;
-	}
-	same = now_s();
-	assert_int_equal(kernel_apply(k, steps, 40, &error, 1, &n), 0);
-	same = now_s() - same;
-	assert_int_equal(n, 0);
-	for (size_t i = 1; i < 40; i++)
-		strcpy(steps[i].service.scheduler, i % 2 ? "rr" : "wlc");
-	other = now_s();
-	assert_int_equal(kernel_apply(k, steps + 1, 39, &error, 1, &n), 0);
-	other = now_s() - other;
-	assert_int_equal(n, 0);
-	print_message("# edit: same scheduler %.0f us, another %.0f us\n", same * 1e6 / 40,
-		other * 1e6 / 39);
-	must("ipvsadm -C");
-	kernel_free(k);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -632,8 +571,6 @@ int main(void)
 		cmocka_unit_test_setup(test_host_address, fresh),
 		cmocka_unit_test_setup(test_netns, fresh),
 		cmocka_unit_test_setup(test_slices, fresh),
-		cmocka_unit_test_setup(test_fact_head, fresh),
-		cmocka_unit_test_setup(test_fact_edit_cost, fresh),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
