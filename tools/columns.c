@@ -89,6 +89,15 @@ static int column_width(const struct columns *c, size_t column)
 	return max;
 }
 
+/* True if nothing is behind cell i in its row. */
+static bool is_last(const struct columns *c, size_t i)
+{
+	for (i++; i < c->n_cells && i % c->n_columns; i++)
+		if (*c->cells[i].text)
+			return false;
+	return true;
+}
+
 /* Takes from the widest column that may be cut until all fit, or none can give more. */
 static void cut(const struct columns *c, int *widths, int room)
 {
@@ -121,9 +130,7 @@ static void print_cell(const struct cell *cell, int width, bool last, FILE *out)
 	}
 	fprintf(out, "%s%.*s%s%s", style_begin(cell->style), n, cell->text, is_cut ? "..." : "",
 		style_end(cell->style));
-	if (last)
-		fputc('\n', out);
-	else
+	if (!last)
 		fprintf(out, "%*s", width - w + GAP, "");
 }
 
@@ -143,10 +150,13 @@ void columns_print(struct columns *c, FILE *out, int indent)
 
 		if (k == 0)
 			fprintf(out, "%*s", indent, "");
-		print_cell(
-			&c->cells[i], widths[k], k + 1 == c->n_columns || i + 1 == c->n_cells, out);
-		free(c->cells[i].text);
+		if (*c->cells[i].text || !is_last(c, i))
+			print_cell(&c->cells[i], widths[k], is_last(c, i), out);
+		if (k + 1 == c->n_columns || i + 1 == c->n_cells)
+			fputc('\n', out);
 	}
+	for (size_t i = 0; i < c->n_cells; i++)
+		free(c->cells[i].text);
 	free(widths);
 	free(c->cells);
 	free(c->may_cut);

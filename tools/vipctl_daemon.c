@@ -79,8 +79,8 @@ static void show_kernel(json_object *kernel)
 	if (get_bool(kernel, "observe_only"))
 		puts("          kernel = none: this is only what would be programmed");
 	if (get_int(kernel, "failing_steps"))
-		printf("          %" PRId64 " steps fail (see vipd's log, vipctl diff)\n",
-			get_int(kernel, "failing_steps"));
+		printf("          %" PRId64 " steps FAIL, the first: %s\n",
+			get_int(kernel, "failing_steps"), get_text(kernel, "failing_step", "?"));
 	if (get_int(kernel, "conflicts"))
 		printf("          %" PRId64 " VIPs in conflict with services of others\n",
 			get_int(kernel, "conflicts"));
@@ -112,7 +112,7 @@ static void show_overlay(json_object *overlay)
 		printf("Overlay   off: %s\n", get_text(overlay, "off_because", "?"));
 		return;
 	}
-	printf("Overlay   %" PRId64 " nodes up", get_int(overlay, "up"));
+	printf("Overlay   this node and %" PRId64 " others up", get_int(overlay, "up"));
 	if (get_int(overlay, "stalled"))
 		printf(", %" PRId64 " stalled", get_int(overlay, "stalled"));
 	if (get_int(overlay, "agentless"))
@@ -202,6 +202,8 @@ static int show_vips(json_object *vips)
 		return 0;
 	}
 	c = columns_new(5, headings);
+	columns_may_cut(c, 0);
+	columns_may_cut(c, 4);
 	for (size_t i = 0; i < json_object_array_length(vips); i++) {
 		json_object *v = json_object_array_get_idx(vips, i), *backends = get(v, "backends");
 		const char *reason = get_text(v, "reason", NULL);
@@ -214,10 +216,13 @@ static int show_vips(json_object *vips)
 			columns_add(c, "%zu", n);
 		else
 			columns_add(c, "%zu of %zu", up, n);
+		columns_style(c, up == 0 ? STYLE_BAD : up < n ? STYLE_WARNING : STYLE_PLAIN);
 		columns_add(c, "%s%s%s", get_text(v, "state", "?"), reason ? ": " : "",
 			reason ? reason : "");
-		if (strcmp(get_text(v, "state", ""), "programmed") != 0)
+		if (strcmp(get_text(v, "state", ""), "programmed") != 0) {
+			columns_style(c, STYLE_BAD);
 			status = 1;
+		}
 	}
 	columns_print(c, stdout, 0);
 	return status;
@@ -251,6 +256,10 @@ static void add_state(struct columns *c, json_object *b)
 			get_text(b, "kernel_address", "?"), get_int(b, "kernel_port"));
 	else
 		columns_add(c, "weight %" PRId64, get_int(b, "kernel_weight"));
+	if (refused || !get_bool(b, "in_kernel"))
+		columns_style(c, STYLE_BAD);
+	else if (get_int(b, "weight") == 0)
+		columns_style(c, STYLE_WARNING);
 }
 
 static void add_drain_state(struct columns *c, json_object *d)
@@ -266,6 +275,8 @@ static void show_backends(json_object *backends, json_object *draining)
 		"BACKEND", "WEIGHT", "ACTIVE", "INACTIVE", "AGENT", "FRAMEWORK", "TASK", "KERNEL"};
 	struct columns *c = columns_new(8, headings);
 
+	columns_may_cut(c, 6);
+	columns_may_cut(c, 7);
 	for (size_t i = 0; i < get_length(backends); i++) {
 		json_object *b = json_object_array_get_idx(backends, i);
 
@@ -408,6 +419,9 @@ static int show_namespace_list(json_object *list)
 		return 0;
 	}
 	c = columns_new(5, headings);
+	columns_may_cut(c, 0);
+	columns_may_cut(c, 3);
+	columns_may_cut(c, 4);
 	for (size_t i = 0; i < json_object_array_length(list); i++) {
 		json_object *n = json_object_array_get_idx(list, i);
 		const char *problem = get_text(n, "problem", NULL);
@@ -505,6 +519,9 @@ static void show_flat(json_object *flat)
 		return;
 	}
 	c = columns_new(8, headings);
+	columns_may_cut(c, 1);
+	columns_may_cut(c, 6);
+	columns_may_cut(c, 7);
 	for (size_t i = 0; i < get_length(flat); i++) {
 		json_object *b = json_object_array_get_idx(flat, i);
 		const char *vip = get_text(b, "vip", "?");

@@ -9,6 +9,13 @@
 #include "show.h"
 #include "vipctl.h"
 
+static enum style style_of_status(const char *status)
+{
+	return strcmp(status, "up") == 0     ? STYLE_GOOD
+	       : strcmp(status, "down") == 0 ? STYLE_BAD
+					     : STYLE_WARNING;
+}
+
 static int show_members(json_object *nodes)
 {
 	static const char *const headings[] = {"ADDRESS", "STATUS", "LINKS", "VIPD", "ID", ""};
@@ -23,6 +30,7 @@ static int show_members(json_object *nodes)
 
 		columns_add(c, "%s", get_text(n, "address", "?"));
 		columns_add(c, "%s", get_text(n, "status", "?"));
+		columns_style(c, style_of_status(get_text(n, "status", "?")));
 		columns_add(c, "%zu", json_object_array_length(get(n, "neighbours")));
 		columns_add(c, "%s", get_text(n, "software", "-"));
 		columns_add(c, "%s", get_text(n, "id", "?"));

@@ -200,6 +200,8 @@ static void print_vips(const struct vip_table *t)
 	struct columns *c = columns_new(sizeof headings / sizeof *headings, headings);
 	size_t n_backends = 0;
 
+	columns_may_cut(c, 2);
+	columns_may_cut(c, 6);
 	for (size_t i = 0; i < t->n_vips; i++) {
 		for (size_t j = 0; j < t->vips[i].n_backends; j++)
 			add_row(c, &t->vips[i], j);

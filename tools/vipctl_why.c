@@ -12,7 +12,8 @@
 /* Where a step's text begins: "  OK  document  ". */
 #define INDENT 16
 
-static void show_step(json_object *s)
+/* Its mend is shown unless it is the verdict's, which follows. */
+static void show_step(json_object *s, const char *verdict)
 {
 	const char *mark = get_text(s, "mark", ""), *mend = get_text(s, "mend", NULL);
 	enum style style = style_of(mark);
@@ -20,7 +21,7 @@ static void show_step(json_object *s)
 	printf("  %s%s%s  %-8s  ", style_begin(style), style_sign(mark), style_end(style),
 		get_text(s, "stage", "?"));
 	text_wrap(get_text(s, "text", "?"), INDENT);
-	if (mend && strcmp(mark, "ok") != 0) {
+	if (mend && strcmp(get_text(s, "text", ""), verdict) != 0) {
 		printf("%*smend: ", INDENT, "");
 		text_wrap(mend, INDENT + 6);
 	}
@@ -47,7 +48,7 @@ static void show_object(json_object *o)
 	printf("%s%s%s (%s)\n", style_begin(STYLE_HEADING), get_text(o, "object", "?"),
 		style_end(STYLE_HEADING), get_text(o, "kind", "?"));
 	for (size_t i = 0; i < get_length(steps); i++)
-		show_step(json_object_array_get_idx(steps, i));
+		show_step(json_object_array_get_idx(steps, i), get_text(o, "verdict", ""));
 	show_verdict(o);
 }
 

@@ -11,8 +11,9 @@
  *
  * A step that fails ends its plan: the rest was made for a kernel in which it succeeded. The
  * kernel is read anew and a second plan is made from what is really there. An address
- * whose steps fail again is set aside until the next audit, and the others go on without it.
- * Failing is logged when it begins and when it ends.
+ * whose steps fail again is set aside, and the others go on without it. What is set aside is tried
+ * again after a growing while and at every audit: an IPv6 address of this node is no source of routes
+ * during its first second or two. Failing is logged when it begins and when it ends.
  */
 #include "agent/apply/reconcile.h"
 
@@ -38,6 +39,10 @@
 /* Plans for one wanted state. Each reads the kernel; what has not been found by then waits for
  * the next audit. */
 #define ATTEMPTS 5
+/* Until what failed is tried again, the first time and at most; each time is twice the last. Each
+ * costs a reading of the kernel. */
+#define RETRY_MIN (500 * NSEC_PER_MSEC)
+#define RETRY_MAX (30 * NSEC_PER_SEC)
 
 /* An audit, what it was given, and whose it is. */
 struct audit_job {
@@ -74,7 +79,8 @@ struct reconcile {
 	bool failing;          /* a plan ended with errors, and that was logged */
 	nsec_t last_read;      /* when `have` was last read as a whole */
 	nsec_t since;          /* when the cause of the wanted state came in */
-	sd_event_source *defer;
+	nsec_t retry_delay;    /* of the next retry */
+	sd_event_source *defer, *retry;
 };
 
 const struct reconcile_stats *reconcile_stats(const struct reconcile *r)
@@ -267,6 +273,24 @@ static void drop_steps(struct plan *p)
 	p->n_steps = p->steps_allocated = 0;
 }
 
+static bool is_armed(sd_event_source *timer)
+{
+	return sd_event_source_get_enabled(timer, NULL) > 0;
+}
+
+/* Not while one is due already: wanted states that follow each other do not put it off. */
+static void arm_retry(struct reconcile *r)
+{
+	if (!r->stats.n_failing) {
+		r->retry_delay = RETRY_MIN;
+		sd_event_source_set_enabled(r->retry, SD_EVENT_OFF);
+	} else if (!is_armed(r->retry)) {
+		sd_event_source_set_time_relative(r->retry, r->retry_delay / NSEC_PER_USEC);
+		sd_event_source_set_enabled(r->retry, SD_EVENT_ONESHOT);
+		r->retry_delay = 2 * r->retry_delay < RETRY_MAX ? 2 * r->retry_delay : RETRY_MAX;
+	}
+}
+
 static void settle(struct reconcile *r)
 {
 	drop_steps(&r->plan);
@@ -279,9 +303,13 @@ static void settle(struct reconcile *r)
 	r->stats.n_runs++;
 	r->stats.last_done = now_ns();
 	r->stats.last_duration = r->stats.last_done - r->since;
+	if (!r->stats.n_failing)
+		*r->stats.failing = '\0';
+	arm_retry(r);
 	if (r->stats.n_failing && !r->failing)
-		log_error(
-			"kernel: %zu steps failed; next try at the next audit", r->stats.n_failing);
+		log_error("kernel: %zu steps failed; they are tried again, at growing intervals up "
+			  "to %d s",
+			r->stats.n_failing, (int)(RETRY_MAX / NSEC_PER_SEC));
 	if (!r->stats.n_failing && r->failing)
 		log_notice("kernel: in step with the table again");
 	r->failing = r->stats.n_failing > 0;
@@ -326,9 +354,9 @@ static void tell_step(const struct reconcile *r, const struct step *step, int er
 
 static void step_failed(struct reconcile *r, const struct step *step, int error)
 {
-	char buf[STEP_STRLEN];
-
 	r->n_errors++;
+	if (r->n_errors == 1 && error != -ECANCELED)
+		explain_failure(step, error, r->stats.failing);
 	if (step->kind == STEP_SERVICE_ADD && error == -EEXIST)
 		disown(r, &step->key);
 	if (r->attempt > 1)
@@ -341,7 +369,7 @@ static void step_failed(struct reconcile *r, const struct step *step, int error)
 		return;
 	tell_step(r, step, error);
 	if (r->n_logged++ < ERRORS_LOGGED)
-		log_warning("kernel: %s: %s", step_format(step, buf), strerror(-error));
+		log_warning("kernel: %s", explain_failure(step, error, (char[EXPLAIN_STRLEN]){0}));
 }
 
 /* Without a kernel, the steps themselves are what there is to see. */
@@ -390,6 +418,21 @@ static void lost_track(struct reconcile *r, int error)
 {
 	log_error("kernel: a batch of commands was not answered: %s", strerror(-error));
 	r->n_errors++;
+}
+
+/* What is set aside gets another chance; failing once more is enough to be set aside again. */
+static int on_retry(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct reconcile *r = userdata;
+
+	if (!r->want || r->stats.busy) /* settling arms it anew */
+		return 0;
+	r->stats.n_retries++;
+	r->n_aside = r->n_skipped = 0;
+	begin(r, now_ns());
+	r->attempt = 1;
+	replan(r);
+	return 0;
 }
 
 static int on_portion(sd_event_source *s, void *userdata)
@@ -605,6 +648,7 @@ int reconcile_flush(struct reconcile *r)
 	r->in_step = false;
 	r->generation++;
 	sd_event_source_set_enabled(r->defer, SD_EVENT_OFF);
+	sd_event_source_set_enabled(r->retry, SD_EVENT_OFF);
 	r->stats.busy = false;
 	n = empty ? read_kernel(r) : -ENOMEM;
 	if (n >= 0)
@@ -633,6 +677,7 @@ int reconcile_new(sd_event *loop, const struct kernel_options *kernel, uint64_t 
 	r->options.seed = seed;
 	r->handler = *handler;
 	r->portion = 256;
+	r->retry_delay = RETRY_MIN;
 	n = kernel_open(kernel, &r->kernel, ret_what);
 	if (n >= 0) {
 		*ret_what = "reading the kernel";
@@ -644,6 +689,10 @@ int reconcile_new(sd_event *loop, const struct kernel_options *kernel, uint64_t 
 	}
 	if (n >= 0)
 		n = sd_event_source_set_enabled(r->defer, SD_EVENT_OFF);
+	if (n >= 0)
+		n = sd_event_add_time(loop, &r->retry, CLOCK_MONOTONIC, 0, 1000, on_retry, r);
+	if (n >= 0)
+		n = sd_event_source_set_enabled(r->retry, SD_EVENT_OFF);
 	if (n < 0) {
 		reconcile_free(r);
 		return n;
@@ -659,6 +708,7 @@ struct reconcile *reconcile_free(struct reconcile *r)
 	if (r->job)
 		r->job->reconcile = NULL;
 	sd_event_source_disable_unref(r->defer);
+	sd_event_source_disable_unref(r->retry);
 	plan_done(&r->plan);
 	kernel_state_free(r->have);
 	wanted_unref(r->want);

@@ -12,24 +12,27 @@
 #include <systemd/sd-event.h>
 
 #include "agent/apply/audit.h"
+#include "agent/apply/explain.h"
 
 struct reconcile;
 struct wanted;
 
 struct reconcile_stats {
-	uint64_t n_runs;      /* wanted states brought into the kernel */
-	uint64_t n_steps;     /* commands sent */
-	uint64_t n_failed;    /* commands refused, retries included */
-	uint64_t n_reads;     /* whole reads of the kernel in the event loop */
-	uint64_t n_audits;    /* whole reads beside it */
-	uint64_t n_repairs;   /* commands of audits: what others had changed */
-	nsec_t last_done;     /* monotonic; 0: never */
-	nsec_t last_duration; /* from the wanted state to its last acknowledgement */
-	nsec_t longest_hold;  /* longest time the event loop was held by one portion */
-	bool busy;            /* steps under way */
-	size_t n_pending;     /* steps left of the plan in force */
-	size_t n_failing;     /* steps that failed twice and wait for the next audit */
-	size_t n_conflicts;   /* services that are wanted, but belong to someone else */
+	uint64_t n_runs;              /* wanted states brought into the kernel */
+	uint64_t n_steps;             /* commands sent */
+	uint64_t n_failed;            /* commands refused, retries included */
+	uint64_t n_reads;             /* whole reads of the kernel in the event loop */
+	uint64_t n_audits;            /* whole reads beside it */
+	uint64_t n_repairs;           /* commands of audits: what others had changed */
+	nsec_t last_done;             /* monotonic; 0: never */
+	nsec_t last_duration;         /* from the wanted state to its last acknowledgement */
+	nsec_t longest_hold;          /* longest time the event loop was held by one portion */
+	bool busy;                    /* steps under way */
+	size_t n_pending;             /* steps left of the plan in force */
+	size_t n_failing;             /* steps that failed twice and are tried again later */
+	char failing[EXPLAIN_STRLEN]; /* the first of them, and why; "" if there is none */
+	uint64_t n_retries;           /* of what failed, between audits */
+	size_t n_conflicts;           /* services that are wanted, but belong to someone else */
 	nsec_t last_audit, last_audit_duration;
 };
 

@@ -9,7 +9,9 @@
 
 #include <errno.h>
 #include <ifaddrs.h>
+#include <linux/if_addr.h>
 #include <net/if.h>
+#include <stdio.h>
 #include <sys/socket.h>
 
 #include "agent/util.h"
@@ -164,14 +166,51 @@ static int own_addresses(struct node *n)
 	return 0;
 }
 
+/* The flags of an IPv6 address (linux/if_addr.h), as the kernel has them now; 0 if it is not there.
+ * A line is "fd0000aa000000000000000000000011 02 40 00 80     eth0". */
+static unsigned int ipv6_flags(const struct ip_addr *a)
+{
+	FILE *f = fopen("/proc/net/if_inet6", "re");
+	char line[128], wanted[33];
+	unsigned int flags, found = 0;
+
+	for (size_t i = 0; i < 16; i++)
+		snprintf(wanted + 2 * i, 3, "%02x", a->bytes[i]);
+	while (f && fgets(line, sizeof(line), f))
+		if (strncmp(line, wanted, 32) == 0 &&
+			sscanf(line + 32, "%*x %*x %*x %x", &flags) == 1)
+			found = flags;
+	if (f)
+		fclose(f);
+	return found;
+}
+
+enum source_state node_source_state(const struct node *n, const struct ip_addr *a)
+{
+	unsigned int flags = a->family == AF_INET6 ? ipv6_flags(a) : 0;
+
+	if (!node_owns(n, a))
+		return SOURCE_ABSENT;
+	if (flags & IFA_F_DADFAILED)
+		return SOURCE_DUPLICATE;
+	if (flags & IFA_F_TENTATIVE)
+		return SOURCE_TENTATIVE;
+	return flags & IFA_F_DEPRECATED ? SOURCE_DEPRECATED : SOURCE_USABLE;
+}
+
+/* The first that the kernel takes as a source, else one that is about to go; one that cannot be used
+ * yet rather than none, for it may be soon. */
 static struct ip_addr first_own(const struct node *n, uint8_t family)
 {
-	struct ip_addr none = {0};
+	static const enum source_state states[] = {
+		SOURCE_USABLE, SOURCE_DEPRECATED, SOURCE_TENTATIVE};
 
-	for (size_t i = 0; i < n->n_own; i++)
-		if (n->own[i].family == family && node_is_usable(&n->own[i]))
-			return n->own[i];
-	return none;
+	for (size_t k = 0; k < ARRAY_SIZE(states); k++)
+		for (size_t i = 0; i < n->n_own; i++)
+			if (n->own[i].family == family && node_is_usable(&n->own[i]) &&
+				node_source_state(n, &n->own[i]) == states[k])
+				return n->own[i];
+	return (struct ip_addr){0};
 }
 
 static struct ip_addr choose(const struct node *n, const struct ip_addr *fixed,

@@ -32,5 +32,16 @@ int node_update(struct node *n, const struct ip_addr *fixed, const struct ip_add
 bool node_is_connected(const struct node *n, const struct ip_addr *address);
 /* True for an address that others can reach a node by: not loopback, link-local or unspecified. */
 bool node_is_usable(const struct ip_addr *address);
+
+/* Whether the kernel takes an address as the source of this node's connections now. */
+enum source_state {
+	SOURCE_USABLE,
+	SOURCE_ABSENT,     /* no link has it */
+	SOURCE_TENTATIVE,  /* IPv6: the kernel still asks whether another machine has it */
+	SOURCE_DUPLICATE,  /* IPv6: another machine has it */
+	SOURCE_DEPRECATED, /* IPv6: it works, and is about to go */
+};
+enum source_state node_source_state(const struct node *n, const struct ip_addr *a);
+
 bool node_owns(const struct node *n, const struct ip_addr *address);
 void node_done(struct node *n);

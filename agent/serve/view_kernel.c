@@ -72,6 +72,8 @@ static char *answer_why(struct daemon *d, const struct kernel_state *have, int e
 		.range6 = d->config->named_range6,
 		.gone = watch_gone(d->watch),
 		.node = &d->node,
+		.source_state = node_source_state(&d->node, &d->node.address),
+		.source_state6 = node_source_state(&d->node, &d->node.address6),
 		.desired = d->desired_stale ? NULL : d->desired,
 		.drains = d->drains,
 		.paused = d->paused,

@@ -118,6 +118,8 @@ static json_object *kernel_view(const struct daemon *d)
 	put_int(o, "ramping", ramps_count(d->ramps));
 	put_int(o, "pending_steps", s->n_pending);
 	put_int(o, "failing_steps", s->n_failing);
+	put_string(o, "failing_step", *s->failing ? s->failing : NULL);
+	put_int(o, "retries", s->n_retries);
 	put_int(o, "runs", s->n_runs);
 	put_int(o, "steps", s->n_steps);
 	put_int(o, "failed_steps", s->n_failed);

@@ -305,13 +305,14 @@ static void add_absent(struct trace *t, const char *text)
 	AUTO_FREE char *audit =
 		xasprintf("someone removed it; vipd's next audit, within %.0f s, puts it back",
 			(double)t->in->audit_interval / 1e9);
+	AUTO_FREE char *refused = xasprintf("the kernel refused %s", t->in->kernel->failing);
 	const char *mend = audit;
 
 	if (t->in->kernel->busy)
 		mend = "it is being programmed: ask again in a moment";
 	else if (t->in->kernel->n_failing)
-		mend = "the kernel refused a command: vipctl watch and vipd's log say which, and "
-		       "why";
+		mend = *t->in->kernel->failing ? refused
+					       : "the kernel refused a command: see vipd's log";
 	add_step(t, MARK_BAD, mend, "%s", text);
 }
 
@@ -508,6 +509,53 @@ static void check_admission(struct trace *t)
 	t->stopped = true;
 }
 
+/* Routes to VIPs name the node's own address as their source; the kernel refuses any other. */
+static void check_own_address(struct trace *t)
+{
+	bool is6 = t->object->vip->key.address.family == AF_INET6;
+	const struct ip_addr *a = is6 ? &t->in->node->address6 : &t->in->node->address;
+	char text[IP_ADDR_STRLEN];
+	AUTO_FREE char *mend = NULL;
+
+	ip_addr_format(a, text);
+	mend = xasprintf("ip address show to %s; then give the link that address, or say another "
+			 "one in vipd.conf (node_address%s)",
+		text, is6 ? "6" : "");
+	if (!a->family) {
+		add_step(t, MARK_NOTE, "give this node such an address",
+			"this node has no %s address, so connections from it have the VIP's own as "
+			"their source, and backends elsewhere cannot answer",
+			is6 ? "IPv6" : "IPv4");
+		return;
+	}
+	switch (is6 ? t->in->source_state6 : t->in->source_state) {
+	case SOURCE_USABLE:
+		break;
+	case SOURCE_DEPRECATED:
+		add_step(t, MARK_NOTE, mend, "%s, this node's address, is deprecated", text);
+		break;
+	case SOURCE_ABSENT:
+		add_step(t, MARK_BAD, mend,
+			"%s, which is to be the source of connections to VIPs, is not an address "
+			"of "
+			"this node: the kernel refuses the routes to VIPs",
+			text);
+		break;
+	case SOURCE_TENTATIVE:
+		add_step(t, MARK_BAD, "wait a few seconds: vipd tries again",
+			"%s, this node's address, is tentative: the kernel asks whether another "
+			"machine has it, and refuses the routes to VIPs until then",
+			text);
+		break;
+	case SOURCE_DUPLICATE:
+		add_step(t, MARK_BAD, mend,
+			"%s, this node's address, was found on another machine (dadfailed): the "
+			"kernel refuses the routes to VIPs",
+			text);
+		break;
+	}
+}
+
 /* Why it has weight 0, and the mend; NULL: it has not. */
 static const char *weight_words(const struct vip_backend *b, const char **ret_mend)
 {
@@ -616,9 +664,9 @@ static void check_programming(struct trace *t)
 		add_step(t, MARK_NOTE, NULL, "being changed: %zu commands are left",
 			in->kernel->n_pending);
 	if (in->kernel->n_failing)
-		add_step(t, MARK_NOTE, "vipctl watch and vipd's log say which",
-			"%zu commands fail, and are tried again at every audit",
-			in->kernel->n_failing);
+		add_step(t, MARK_NOTE, "vipd's log says why each was refused",
+			"%zu commands fail, and are tried again: %s", in->kernel->n_failing,
+			in->kernel->failing);
 }
 
 static bool in_conflict(const struct trace *t, const struct service *svc)
@@ -840,6 +888,7 @@ static const struct check {
 	{"document", OBJECT_ANY, check_document},
 	{"table", OBJECT_IN_TABLE, check_table},
 	{"node", OBJECT_IN_TABLE, check_admission},
+	{"node", OBJECT_VIP, check_own_address},
 	{"node", OBJECT_BACKEND, check_weight},
 	{"node", OBJECT_BACKEND, check_health},
 	{"kernel", OBJECT_ANY, check_programming},

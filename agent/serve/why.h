@@ -24,6 +24,8 @@ struct why_input {
 	struct address_range range4, range6; /* zeroed: names_default_range() */
 	const struct gone *gone;
 	const struct node *node;
+	/* of node->address and node->address6 */
+	enum source_state source_state, source_state6;
 	const struct desired *desired;     /* NULL: none yet */
 	const struct node_health *healths; /* sorted by agent; who is not listed is up */
 	size_t n_healths;

@@ -540,7 +540,7 @@ static void test_node_is_down(void **state)
 
 	set_json(&w->f.nodes, "[{\"address\": \"10.0.0.3\", \"status\": \"down\"},"
 			      " {\"address\": \"10.0.0.2\", \"status\": \"up\"}]");
-	expect(w, "overlay", SEVERITY_WARNING, "1 nodes are down", "ping");
+	expect(w, "overlay", SEVERITY_WARNING, "1 node is down", "ping");
 }
 
 static void test_cut_off(void **state)

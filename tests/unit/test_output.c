@@ -50,6 +50,19 @@ static void test_columns_are_as_wide_as_their_widest_cell(void **state)
 		" 1.2.3.4:80                          -   b\n");
 }
 
+static void test_nothing_is_behind_the_last_cell(void **state)
+{
+	struct columns *c = columns_new(3, NULL);
+
+	columns_add(c, "a");
+	columns_add(c, "%s", "");
+	columns_add(c, "%s", "");
+	columns_add(c, "b");
+	columns_add(c, "%s", "");
+	columns_add(c, "note");
+	expect_print(c, 0, "a\nb    note\n");
+}
+
 /* Two columns for a wide character, none for a combining one. */
 static void test_columns_count_what_the_terminal_shows(void **state)
 {
@@ -138,6 +151,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_columns_are_as_wide_as_their_widest_cell),
+		cmocka_unit_test(test_nothing_is_behind_the_last_cell),
 		cmocka_unit_test(test_columns_count_what_the_terminal_shows),
 		cmocka_unit_test(test_no_cell_drives_the_terminal),
 		cmocka_unit_test(test_colours_are_around_the_text_alone),

@@ -301,6 +301,46 @@ static void test_set_aside(void **state)
 	world_done(&w);
 }
 
+/* What failed is tried again without an audit, and without being wanted anew; what it was about is
+ * told while it lasts. */
+static void test_tried_again(void **state)
+{
+	const struct reconcile_stats *stats;
+	struct world w;
+
+	world_init(&w, &faultless);
+	stats = reconcile_stats(w.reconcile);
+	w.bad = key_of(7).address;
+	reconcile_want(w.reconcile, services(0, 10), 0);
+	run_until_settled(&w);
+	assert_non_null(strstr(stats->failing, "11.0.0.7"));
+	run_until_settled(&w); /* the first try again, in vain */
+	assert_int_equal(stats->n_retries, 1);
+	assert_true(stats->n_failing > 0);
+	w.bad = (struct ip_addr){0};
+	run_until_settled(&w);
+	assert_int_equal(stats->n_retries, 2);
+	assert_int_equal(stats->n_failing, 0);
+	assert_string_equal(stats->failing, "");
+	assert_in_step(&w, services(0, 10));
+	world_done(&w);
+}
+
+static void test_failures_are_explained(void **state)
+{
+	struct step step = {.kind = STEP_ROUTE_ADD};
+	char buf[EXPLAIN_STRLEN];
+
+	assert_int_equal(ip_addr_parse("fd01:d::1", &step.route.address), 0);
+	assert_int_equal(ip_addr_parse("fd00:aa::12", &step.route.source), 0);
+	assert_non_null(strstr(explain_failure(&step, -EINVAL, buf),
+		"the source fd00:aa::12 is not an address of this node"));
+	assert_non_null(strstr(explain_failure(&step, -ENODEV, buf), "link is gone"));
+	assert_non_null(strstr(explain_failure(&step, -EPERM, buf), "CAP_NET_ADMIN"));
+	step.route.source.family = AF_UNSPEC;
+	assert_null(strstr(explain_failure(&step, -EINVAL, buf), "source"));
+}
+
 /* In step, a change costs its own commands and no reading. */
 static void test_one_change(void **state)
 {
@@ -375,6 +415,8 @@ int main(void)
 		cmocka_unit_test(test_lost_answers),
 		cmocka_unit_test(test_superseded),
 		cmocka_unit_test(test_set_aside),
+		cmocka_unit_test(test_tried_again),
+		cmocka_unit_test(test_failures_are_explained),
 		cmocka_unit_test(test_one_change),
 		cmocka_unit_test(test_foreign),
 	};

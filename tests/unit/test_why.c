@@ -270,6 +270,28 @@ static void test_weights(void **state)
 	expect_blame(w, NAME, "0 of 2 backends");
 }
 
+static void test_own_address(void **state)
+{
+	static const struct {
+		enum source_state state;
+		const char *words;
+	} cases[] = {{SOURCE_ABSENT, "is not an address of this node"},
+		{SOURCE_TENTATIVE, "is tentative"}, {SOURCE_DUPLICATE, "another machine"}};
+	struct world *w = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		w->in.source_state = cases[i].state;
+		expect_blame(w, NAME, cases[i].words);
+		expect_blame(w, NAME, "10.0.0.1");
+	}
+	w->in.source_state = SOURCE_DEPRECATED;
+	expect_well(w, NAME);
+	expect_step(w, NAME, "note", "deprecated");
+	w->in.source_state6 = SOURCE_ABSENT; /* the VIP is of IPv4 */
+	w->in.source_state = SOURCE_USABLE;
+	expect_well(w, NAME);
+}
+
 static void test_node_health(void **state)
 {
 	struct world *w = *state;
@@ -417,6 +439,7 @@ int main(void)
 		T(test_moved_from_home),
 		T(test_refusals),
 		T(test_weights),
+		T(test_own_address),
 		T(test_node_health),
 		T(test_programming),
 		T(test_missing_parts),

@@ -39,8 +39,8 @@ static void judge_key(const struct key_file *key, const char *path, struct findi
 	char *mend = textf("chmod 600 %s", path);
 
 	if (key->error) {
-		findings_add(out, SEVERITY_ERROR, strerror(key->error), NULL, "%s cannot be read",
-			path);
+		findings_add(
+			out, SEVERITY_ERROR, strerror(key->error), NULL, "%s cannot be read", path);
 	} else if (key->mode & 027) {
 		findings_add(out, SEVERITY_ERROR, evidence, mend,
 			"others may read or write the cluster's key: vipd refuses it");
@@ -53,7 +53,8 @@ static void judge_key(const struct key_file *key, const char *path, struct findi
 			"put the file of a node that is well in its place",
 			"%s is not a file of one to three keys, each on a line", path);
 	} else {
-		findings_add(out, SEVERITY_OK, NULL, NULL, "%u in %s", key->n_keys, path);
+		findings_add(out, SEVERITY_OK, NULL, NULL, "%s holds %u key%s, for root only", path,
+			key->n_keys, key->n_keys == 1 ? "" : "s");
 	}
 	free(evidence);
 	free(mend);
@@ -113,19 +114,20 @@ static void add_members(const struct facts *f, struct findings *out)
 		findings_add(out, SEVERITY_WARNING, names,
 			"see to these hosts and the network to them (ping); what is gone for good "
 			"is forgotten after `forget_after`",
-			"%zu nodes are down", n);
+			"%zu node%s down", n, n == 1 ? " is" : "s are");
 	free(names);
 	names = name_members(f, "agentless", &n);
 	if (n)
 		findings_add(out, SEVERITY_WARNING, names,
 			"on each of them: systemctl restart vipd; journalctl -u vipd -e",
-			"%zu nodes are alive but run no vipd", n);
+			"%zu node%s alive without a vipd", n, n == 1 ? " is" : "s are");
 	free(names);
 	names = name_members(f, "stalled", &n);
 	if (n)
 		findings_add(out, SEVERITY_WARNING, names,
 			"see what starves them of processor time or memory (top, dmesg)",
-			"%zu nodes' vipds do not get to run", n);
+			"the vipd%s of %zu node%s not get to run", n == 1 ? "" : "s", n,
+			n == 1 ? " does" : "s do");
 	free(names);
 }
 
@@ -163,8 +165,8 @@ void check_overlay(const struct facts *f, struct findings *out)
 	add_self(overlay, out);
 	add_members(f, out);
 	if (out->worst == SEVERITY_OK)
-		findings_add(out, SEVERITY_OK, NULL, NULL, "%" PRId64 " nodes are up",
-			get_int(overlay, "up"));
+		findings_add(out, SEVERITY_OK, NULL, NULL,
+			"this node and %" PRId64 " others are up", get_int(overlay, "up"));
 	if (before > out->worst)
 		out->worst = before;
 }
@@ -183,8 +185,8 @@ static json_object *find_member(const struct facts *f, const char *address)
 	return NULL;
 }
 
-static void add_blocked(const char *address, unsigned int port, bool known_down, int error,
-	struct findings *out)
+static void add_blocked(
+	const char *address, unsigned int port, bool known_down, int error, struct findings *out)
 {
 	char *mend = textf("let UDP and TCP port %u through between all nodes, in both directions: "
 			   "iptables -I INPUT -p tcp --dport %u -j ACCEPT; iptables -I INPUT -p "
@@ -195,8 +197,9 @@ static void add_blocked(const char *address, unsigned int port, bool known_down,
 
 	findings_add(out, known_down ? SEVERITY_WARNING : SEVERITY_ERROR, evidence, mend,
 		"%s does not answer on port %u: %s", address, port,
-		known_down ? "it is down, or a firewall is between" : "a firewall is between, or the "
-								      "host is down");
+		known_down ? "it is down, or a firewall is between"
+			   : "a firewall is between, or the "
+			     "host is down");
 	free(evidence);
 	free(mend);
 }
@@ -278,8 +281,9 @@ void check_peers(const struct facts *f, struct findings *out)
 		judge_peer(f, &f->peers[i], out);
 	judge_links(f, port, out);
 	if (out->worst == SEVERITY_OK)
-		findings_add(out, SEVERITY_OK, NULL, NULL, "%zu nodes answer on port %u%s",
-			f->n_peers, port, f->n_peers_left_out ? " (others were not asked)" : "");
+		findings_add(out, SEVERITY_OK, NULL, NULL, "%zu other node%s on port %u%s",
+			f->n_peers, f->n_peers == 1 ? " answers" : "s answer", port,
+			f->n_peers_left_out ? " (more were not asked)" : "");
 	if (before > out->worst)
 		out->worst = before;
 }

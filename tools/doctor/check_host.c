@@ -68,9 +68,12 @@ void check_modules(const struct facts *f, struct findings *out)
 	bool known = f->texts[FACT_MODULES_DEP] != NULL, all = true;
 	char *mend;
 
+	if (strcmp(facts_config(f, "kernel", "ipvs"), "none") == 0)
+		return;
 	for (size_t i = 0; i < sizeof(modules) / sizeof(*modules); i++) {
 		bool is_ipvs = i == 0;
-		bool have = is_ipvs && f->texts[FACT_IP_VS] ? true : have_module(f, modules[i].name);
+		bool have =
+			is_ipvs && f->texts[FACT_IP_VS] ? true : have_module(f, modules[i].name);
 
 		if (have || (!known && !is_ipvs))
 			continue;
@@ -148,7 +151,8 @@ void check_files(const struct facts *f, struct findings *out)
 			"systemctl edit vipd: LimitNOFILE=65536, then: systemctl restart vipd",
 			"vipd is about to run out of file descriptors");
 	else
-		findings_add(out, SEVERITY_OK, NULL, NULL, "%s file descriptors are open", evidence);
+		findings_add(
+			out, SEVERITY_OK, NULL, NULL, "%s file descriptors are open", evidence);
 	free(evidence);
 }
 
@@ -163,8 +167,8 @@ void check_conntrack(const struct facts *f, struct findings *out)
 
 	if (!count || !limit)
 		return;
-	evidence = textf("net.netfilter.nf_conntrack_count = %llu of nf_conntrack_max = %llu", n,
-		limit);
+	evidence = textf(
+		"net.netfilter.nf_conntrack_count = %llu of nf_conntrack_max = %llu", n, limit);
 	mend = textf("sysctl -w net.netfilter.nf_conntrack_max=%llu (and in /etc/sysctl.d/), or "
 		     "find who makes so many connections: conntrack -L",
 		2 * (limit > n ? limit : n));
@@ -176,8 +180,8 @@ void check_conntrack(const struct facts *f, struct findings *out)
 		findings_add(out, SEVERITY_WARNING, evidence, mend,
 			"the connection tracking table is nearly full");
 	else
-		findings_add(out, SEVERITY_OK, NULL, NULL,
-			"%llu of %llu connections are tracked", n, limit);
+		findings_add(out, SEVERITY_OK, NULL, NULL, "%llu of %llu connections are tracked",
+			n, limit);
 	free(evidence);
 	free(mend);
 }
@@ -277,8 +281,8 @@ static struct target fullest(const struct target *list, size_t n)
 	return best;
 }
 
-static void add_exhausted(const struct facts *f, const struct target *t, unsigned int n_ports,
-	struct findings *out)
+static void add_exhausted(
+	const struct facts *f, const struct target *t, unsigned int n_ports, struct findings *out)
 {
 	char where[ENDPOINT_STRLEN];
 	struct ip_addr a;
@@ -292,8 +296,8 @@ static void add_exhausted(const struct facts *f, const struct target *t, unsigne
 	vip = vip_at(f, &a, port);
 	evidence = textf("%u of %u local ports are taken toward %s, %u of them in TIME_WAIT", t->n,
 		n_ports, where, t->n_waiting);
-	findings_add(out,
-		t->n * 100 >= n_ports * FULL_PERCENT ? SEVERITY_ERROR : SEVERITY_WARNING, evidence,
+	findings_add(out, t->n * 100 >= n_ports * FULL_PERCENT ? SEVERITY_ERROR : SEVERITY_WARNING,
+		evidence,
 		"have the client keep its connections open; until then: sysctl -w "
 		"net.ipv4.ip_local_port_range=\"1024 65535\" net.ipv4.tcp_tw_reuse=1",
 		"this node is running out of ports for new connections to %s", vip ? vip : where);
