@@ -27,6 +27,7 @@ enum key_type {
 	KEY_RANGE4,
 	KEY_RANGE6,
 	KEY_ENDPOINTS, /* list of addresses, each with or without a port */
+	KEY_ENDPOINT,  /* one address with its port, or nothing */
 	KEY_PERMILLE,  /* "1/3", "0.25": kept in thousandths */
 	KEY_PORT,
 	KEY_NAME,     /* of a cluster: 1 to 64 characters */
@@ -122,6 +123,9 @@ static const struct key keys[] = {
 	{"cni_dir", KEY_DIR, AT(cni_dir), "/var/run/dcos/cni/l4lb", "PATH",
 		"directory in which containers with a network namespace of their own register; "
 		"empty: none"},
+	{"http_listen", KEY_ENDPOINT, AT(http_listen), "127.0.0.1:62080", "ADDRESS:PORT",
+		"where vipd is asked by HTTP, for looking only: metrics, the page, /v1; empty: "
+		"nowhere"},
 	{"socket", KEY_PATH, AT(socket), "/run/vipd/vipd.sock", "PATH",
 		"control socket for vipctl"},
 	{"state_dir", KEY_PATH, AT(state_dir), "/var/lib/vipd", "PATH",
@@ -321,6 +325,23 @@ static const char *parse_endpoints(const char *text, struct endpoints *where)
 	return NULL;
 }
 
+static const char *set_endpoint(struct endpoint *where, const char *value)
+{
+	struct endpoint e = {0};
+
+	if (*value && (parse_endpoint(value, &e) < 0 || !e.port))
+		return "must be an address and a port, such as 127.0.0.1:62080, or empty";
+	*where = e;
+	return NULL;
+}
+
+static char *endpoint_text(const struct endpoint *e)
+{
+	char buf[ENDPOINT_STRLEN];
+
+	return xstrdup(e->port ? endpoint_format(&e->address, e->port, buf) : "");
+}
+
 static char *endpoints_text(const struct endpoints *list)
 {
 	char *text = xstrdup(""), buf[ENDPOINT_STRLEN];
@@ -474,6 +495,8 @@ static const char *key_set(struct config *c, const struct key *k, const char *va
 		return set_range(at, value, AF_INET6);
 	case KEY_ENDPOINTS:
 		return parse_endpoints(value, at);
+	case KEY_ENDPOINT:
+		return set_endpoint(at, value);
 	case KEY_PERMILLE:
 		return set_permille(at, value);
 	case KEY_PORT:
@@ -573,6 +596,8 @@ static char *key_text(const struct config *c, const struct key *k)
 		return range_text(at);
 	case KEY_ENDPOINTS:
 		return endpoints_text(at);
+	case KEY_ENDPOINT:
+		return endpoint_text(at);
 	case KEY_PERMILLE:
 		return xasprintf("%g", (double)*(const uint64_t *)at / 1000);
 	case KEY_PORT:
@@ -625,6 +650,7 @@ static void key_clear(struct config *c, const struct key *k)
 		free(((struct endpoints *)at)->list);
 		*(struct endpoints *)at = (struct endpoints){0};
 		break;
+	case KEY_ENDPOINT:
 	case KEY_PERMILLE:
 	case KEY_PORT:
 		break;

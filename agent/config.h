@@ -58,6 +58,8 @@ struct config {
 	uint64_t minority; /* per mille */
 	nsec_t forget_after, dead_confirm;
 	char *cni_dir; /* "": no namespaces but the host's */
+	/* where it is asked; family AF_UNSPEC: nowhere but at the socket */
+	struct endpoint http_listen;
 	/* files */
 	char *socket;
 	char *state_dir;

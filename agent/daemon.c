@@ -391,10 +391,41 @@ static void surround(struct daemon *d)
 
 /* --- timers and signals ---------------------------------------------------- */
 
+static bool is_loopback(const struct ip_addr *a)
+{
+	static const uint8_t one[16] = {[15] = 1};
+
+	return a->family == AF_INET ? a->bytes[0] == 127 : memcmp(a->bytes, one, sizeof(one)) == 0;
+}
+
+/* Without the port vipd does its work all the same, so somebody who has it (dcos-net, which is about
+ * to go) is waited for: tried again with every audit, and told when it begins and ends. */
+static void open_http(struct daemon *d)
+{
+	const struct endpoint *e = &d->config->http_listen;
+	char text[ENDPOINT_STRLEN];
+	int r;
+
+	if (!e->port || d->http)
+		return;
+	endpoint_format(&e->address, e->port, text);
+	r = control_new_port(d->loop, &e->address, e->port, views_handle, d, &d->http);
+	if (r < 0 && r != d->http_error)
+		log_warning("http_listen: %s: %s; tried again", text, strerror(-r));
+	else if (r >= 0 && d->http_error)
+		log_notice("http_listen: %s can be had now", text);
+	if (r >= 0 && !is_loopback(&e->address))
+		log_warning("http_listen: %s is no loopback address: whoever reaches it can see "
+			    "this node's VIPs, tasks and members",
+			text);
+	d->http_error = r < 0 ? r : 0;
+}
+
 static int on_audit(sd_event_source *s, uint64_t usec, void *userdata)
 {
 	struct daemon *d = userdata;
 
+	open_http(d);
 	if (!d->paused)
 		reconcile_audit(d->reconcile);
 	if (d->firewall && !d->paused)
@@ -543,7 +574,8 @@ static int open_cluster(struct daemon *d)
 
 static int open_feed(struct daemon *d)
 {
-	struct feed_handler handler = {.document = on_document, .failure = on_failure, .userdata = d};
+	struct feed_handler handler = {
+		.document = on_document, .failure = on_failure, .userdata = d};
 	int r = resolver_new(d->loop, on_resolved, d, &d->resolver);
 
 	if (r >= 0)
@@ -636,6 +668,7 @@ int daemon_init(struct daemon *d)
 		(r = open_feed(d)) < 0 || (r = start_timers(d)) < 0)
 		return r;
 	open_surroundings(d);
+	open_http(d);
 	log_notice("vipd " VIPD_VERSION
 		   " started; the kernel holds %zu IPVS services, %zu VIP routes",
 		reconcile_have(d->reconcile)->n_services, reconcile_have(d->reconcile)->n_routes);
@@ -646,6 +679,7 @@ int daemon_init(struct daemon *d)
 void daemon_done(struct daemon *d)
 {
 	d->control = control_free(d->control);
+	d->http = control_free(d->http);
 	cluster_free(d->cluster);
 	feed_free(d->feed);
 	resolver_free(d->resolver);

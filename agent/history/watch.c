@@ -63,6 +63,11 @@ const struct gone *watch_gone(const struct watch *w)
 	return w->gone;
 }
 
+const char *watch_instance(const struct watch *w)
+{
+	return w->instance;
+}
+
 /* --- making events --------------------------------------------------------- */
 
 static uint64_t wall_us(void)
@@ -79,6 +84,7 @@ static void tell(struct watch *w, struct event *e)
 	e->wall_us = wall_us();
 	events_add(w->events, e);
 	control_wake(w->daemon->control);
+	control_wake(w->daemon->http);
 }
 
 static const char *vip_name(const struct watch *w, const struct service_key *key)
@@ -739,21 +745,6 @@ static void watcher_done(void *userdata)
 	free(userdata);
 }
 
-/* A number in the query; `fallback` if it is not there. False if it is none. */
-static bool number_argument(
-	const struct control_request *request, const char *name, uint64_t fallback, uint64_t *ret)
-{
-	const char *text = control_argument(request, name);
-	char *end;
-
-	*ret = fallback;
-	if (!text)
-		return true;
-	errno = 0;
-	*ret = strtoull(text, &end, 10);
-	return *text >= '0' && *text <= '9' && !*end && errno == 0;
-}
-
 void watch_view(struct watch *w, const struct control_request *request, struct control_reply *reply)
 {
 	const char *instance = control_argument(request, "instance");
@@ -761,8 +752,8 @@ void watch_view(struct watch *w, const struct control_request *request, struct c
 	uint64_t since, last, next = events_next(w->events), first = events_first(w->events);
 	struct watcher *r;
 
-	if (!number_argument(request, "since", 0, &since) ||
-		!number_argument(request, "last", next, &last)) {
+	if (!control_number(request, "since", 0, &since) ||
+		!control_number(request, "last", next, &last)) {
 		reply->status = 400;
 		reply->body = put_error("since and last are numbers");
 		return;
@@ -775,7 +766,8 @@ void watch_view(struct watch *w, const struct control_request *request, struct c
 	r->next = control_argument(request, "since") ? (since < next ? since + 1 : next) : first;
 	if (next - r->next > last && r->next < next)
 		r->next = next - last;
-	reply->stream = (struct control_stream){watcher_next, watcher_done, r};
+	reply->type = "application/x-ndjson";
+	reply->stream = (struct control_stream){watcher_next, watcher_done, r, r->follow};
 }
 
 /* --- life ------------------------------------------------------------------ */

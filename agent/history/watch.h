@@ -17,6 +17,8 @@ struct watch *watch_new(struct daemon *d);
 struct watch *watch_free(struct watch *w); /* takes NULL; returns NULL */
 const struct events *watch_events(const struct watch *w);
 const struct gone *watch_gone(const struct watch *w);
+/* Names this process: another after every start. */
+const char *watch_instance(const struct watch *w);
 
 /* In the order in which they happen to a change: */
 

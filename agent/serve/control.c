@@ -7,6 +7,11 @@
  * resumed, its time-outs and its client's departure included. So a stream says something (an
  * empty line) every BEAT_INTERVAL at least. A client that does not read is cut off by the idle
  * time-out, which counts while an answer cannot be written.
+ *
+ * libmicrohttpd knows only that time-out, which a client that sends or takes a byte now and then
+ * never meets. So every connection has a deadline of ours as well, for what it is about: sending
+ * a request, or taking its answer. Past it, its socket is shut down; libmicrohttpd finds that out
+ * by itself.
  */
 #include "agent/serve/control.h"
 
@@ -21,12 +26,24 @@
 #include <sys/un.h>
 
 #include "agent/log.h"
+#include "agent/serve/header.h"
 
-/* Clients at once, and what an idle one may take (s): vipctl asks and goes. */
+/* Clients at once, and how long an idle one may stay (s): vipctl asks and goes. */
 #define MAX_CLIENTS 64U
 #define IDLE_TIMEOUT 10U
-/* Of them, those that watch: others must still get an answer. */
+/* Places that are kept free: see make_room(). */
+#define FREE_CLIENTS 4
+/* Of the clients, those that watch: others must still get an answer. */
 #define MAX_STREAMS 16
+/* Bytes of a request's line and headers, and of an answer's; a browser sends about 1 kB. */
+#define REQUEST_MEMORY ((size_t)32 * 1024)
+/* From a connection's begin, or its last answer's end, to the next request's last header. */
+#define REQUEST_TIME (10 * NSEC_PER_SEC)
+/* From there to the answer's last byte: vipctl waits so long for a large kernel to be read. */
+#define ANSWER_TIME (60 * NSEC_PER_SEC)
+#define NEVER UINT64_MAX
+/* How often deadlines are looked at. */
+#define WATCH_INTERVAL NSEC_PER_SEC
 /* A stream's sign of life; less than the idle time-out. */
 #define BEAT_INTERVAL (5 * NSEC_PER_SEC)
 /* The piece of a stream that libmicrohttpd asks for. */
@@ -54,33 +71,190 @@ struct stream {
 	struct stream *next, *prev;
 };
 
+struct client {
+	struct control *control;
+	int fd;      /* libmicrohttpd's */
+	bool asking; /* no request under way, or not whole yet */
+	nsec_t deadline;
+	struct client *next, *prev;
+};
+
 struct control {
 	struct MHD_Daemon *daemon;
-	sd_event_source *io, *timer, *beat;
+	sd_event_source *io, *timer, *beat, *watch;
+	struct client *clients;
 	struct stream *streams;
-	size_t n_streams;
+	size_t n_watching; /* streams that wait */
 	struct control_promise *promises;
+	struct control_stats stats;
 	bool closing;
+	bool again; /* run() is to come round once more at once */
+	bool port; /* TCP: only to be looked at */
 	control_handler_t handler;
 	void *userdata;
 	char *path, *lock_path;
 	int lock;
 };
 
-static enum MHD_Result reply_json(struct MHD_Connection *conn, unsigned int status, char *body)
+/* --- clients --------------------------------------------------------------- */
+
+static struct client *client_of(struct MHD_Connection *conn)
 {
-	struct MHD_Response *response =
-		MHD_create_response_from_buffer(strlen(body), body, MHD_RESPMEM_MUST_FREE);
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+	return info ? info->socket_context : NULL;
+}
+
+static void client_set(struct MHD_Connection *conn, bool asking, nsec_t deadline)
+{
+	struct client *client = client_of(conn);
+
+	if (!client)
+		return;
+	client->asking = asking;
+	client->deadline = deadline;
+}
+
+static void client_shut(struct client *client)
+{
+	shutdown(client->fd, SHUT_RDWR);
+	client->deadline = NEVER;
+	client->asking = false;
+}
+
+/* Among those who have come and said nothing yet, the one who has been silent longest goes: honest
+ * clients ask at once, so whoever fills all places by waiting in them loses them. */
+static void make_room(struct control *c)
+{
+	struct client *oldest = NULL;
+
+	if (c->stats.n_clients + FREE_CLIENTS <= MAX_CLIENTS)
+		return;
+	for (struct client *k = c->clients; k; k = k->next)
+		if (k->asking && (!oldest || k->deadline < oldest->deadline))
+			oldest = k;
+	if (!oldest)
+		return;
+	c->stats.n_overtime++;
+	client_shut(oldest);
+}
+
+static void client_add(struct control *c, struct MHD_Connection *conn, void **context)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+	struct client *client = xcalloc(1, sizeof(*client));
+
+	make_room(c);
+	client->control = c;
+	client->fd = info ? info->connect_fd : -1;
+	client->asking = true;
+	client->deadline = now_ns() + REQUEST_TIME;
+	client->next = c->clients;
+	if (client->next)
+		client->next->prev = client;
+	c->clients = client;
+	*context = client;
+	if (c->stats.n_clients++ == 0) {
+		sd_event_source_set_time_relative(c->watch, WATCH_INTERVAL / NSEC_PER_USEC);
+		sd_event_source_set_enabled(c->watch, SD_EVENT_ONESHOT);
+	}
+}
+
+static void client_remove(struct control *c, struct client *client)
+{
+	if (client->prev)
+		client->prev->next = client->next;
+	else
+		c->clients = client->next;
+	if (client->next)
+		client->next->prev = client->prev;
+	c->stats.n_clients--;
+	/* If all places were taken, libmicrohttpd listens again only when it is run next. */
+	c->again = true;
+	free(client);
+}
+
+static void on_connection(void *userdata, struct MHD_Connection *conn, void **context,
+	enum MHD_ConnectionNotificationCode code)
+{
+	if (code == MHD_CONNECTION_NOTIFY_STARTED)
+		client_add(userdata, conn, context);
+	else if (*context)
+		client_remove(userdata, STEAL(*context));
+}
+
+static int on_watch(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct control *c = userdata;
+	nsec_t now = now_ns();
+
+	for (struct client *k = c->clients; k; k = k->next)
+		if (k->deadline <= now) {
+			/* Who kept a connection open for a next request has done no wrong. */
+			c->stats.n_overtime += !k->asking;
+			client_shut(k);
+		}
+	if (!c->clients)
+		return 0;
+	sd_event_source_set_time_relative(source, WATCH_INTERVAL / NSEC_PER_USEC);
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+struct control_stats control_stats(const struct control *c)
+{
+	return c ? c->stats : (struct control_stats){0};
+}
+
+/* --- answers --------------------------------------------------------------- */
+
+static void add_headers(struct MHD_Response *response, const struct control_reply *reply)
+{
+	MHD_add_response_header(
+		response, MHD_HTTP_HEADER_CONTENT_TYPE, str_or(reply->type, "application/json"));
+	/* A page of another origin may make a browser ask; it is to learn nothing of the answer. */
+	MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+	MHD_add_response_header(response, "Cross-Origin-Resource-Policy", "same-origin");
+	MHD_add_response_header(
+		response, MHD_HTTP_HEADER_CACHE_CONTROL, reply->etag ? "no-cache" : "no-store");
+	if (reply->etag)
+		MHD_add_response_header(response, MHD_HTTP_HEADER_ETAG, reply->etag);
+	if (reply->allow)
+		MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, reply->allow);
+	if (reply->policy)
+		MHD_add_response_header(response, "Content-Security-Policy", reply->policy);
+}
+
+/* Takes the response. */
+static enum MHD_Result queue(struct MHD_Connection *conn, unsigned int status,
+	struct MHD_Response *response, const struct control_reply *reply)
+{
 	enum MHD_Result ret;
 
-	if (!response) {
-		free(body);
+	if (!response)
 		return MHD_NO;
-	}
-	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
+	add_headers(response, reply);
 	ret = MHD_queue_response(conn, status, response);
 	MHD_destroy_response(response);
 	return ret;
+}
+
+static enum MHD_Result reply_text(struct MHD_Connection *conn, struct control_reply *reply)
+{
+	struct MHD_Response *response = MHD_create_response_from_buffer(
+		strlen(reply->body), reply->body, MHD_RESPMEM_MUST_FREE);
+
+	if (!response)
+		free(reply->body);
+	return queue(conn, reply->status, response, reply);
+}
+
+static enum MHD_Result reply_json(struct MHD_Connection *conn, unsigned int status, char *body)
+{
+	struct control_reply reply = {.status = status, .body = body};
+
+	return reply_text(conn, &reply);
 }
 
 /* --- streams --------------------------------------------------------------- */
@@ -145,25 +319,18 @@ static void on_stream_done(void *userdata)
 		s->control->streams = s->next;
 	if (s->next)
 		s->next->prev = s->prev;
-	s->control->n_streams--;
+	s->control->stats.n_streams--;
+	s->control->n_watching -= s->source.waits;
 	s->source.done(s->source.userdata);
 	free(s->text);
 	free(s);
 }
 
-static enum MHD_Result reply_stream(
+static struct stream *stream_new(
 	struct control *c, struct MHD_Connection *conn, const struct control_stream *source)
 {
-	struct stream *s;
-	struct MHD_Response *response;
-	enum MHD_Result ret;
+	struct stream *s = xcalloc(1, sizeof(*s));
 
-	if (c->n_streams == MAX_STREAMS) {
-		source->done(source->userdata);
-		return reply_json(conn, MHD_HTTP_SERVICE_UNAVAILABLE,
-			xstrdup("{\"error\":\"too many are watching already\"}\n"));
-	}
-	s = xcalloc(1, sizeof(*s));
 	s->control = c;
 	s->connection = conn;
 	s->source = *source;
@@ -171,20 +338,36 @@ static enum MHD_Result reply_stream(
 	if (s->next)
 		s->next->prev = s;
 	c->streams = s;
-	if (c->n_streams++ == 0) {
+	c->stats.n_streams++;
+	if (source->waits && c->n_watching++ == 0) {
 		sd_event_source_set_time_relative(c->beat, BEAT_INTERVAL / NSEC_PER_USEC);
 		sd_event_source_set_enabled(c->beat, SD_EVENT_ONESHOT);
 	}
+	return s;
+}
+
+static enum MHD_Result reply_stream(
+	struct control *c, struct MHD_Connection *conn, const struct control_reply *reply)
+{
+	const struct control_stream *source = &reply->stream;
+	struct MHD_Response *response;
+	struct stream *s;
+
+	if (source->waits && c->n_watching == MAX_STREAMS) {
+		source->done(source->userdata);
+		return reply_json(conn, MHD_HTTP_SERVICE_UNAVAILABLE,
+			xstrdup("{\"error\":\"too many are watching already\"}\n"));
+	}
+	s = stream_new(c, conn, source);
 	response = MHD_create_response_from_callback(
 		MHD_SIZE_UNKNOWN, STREAM_BLOCK, on_stream, s, on_stream_done);
 	if (!response) {
 		on_stream_done(s);
 		return MHD_NO;
 	}
-	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/x-ndjson");
-	ret = MHD_queue_response(conn, MHD_HTTP_OK, response);
-	MHD_destroy_response(response);
-	return ret;
+	if (source->waits)
+		client_set(conn, false, NEVER);
+	return queue(conn, MHD_HTTP_OK, response, reply);
 }
 
 /* Has run() come round soon: resuming takes effect there. */
@@ -211,9 +394,9 @@ static int on_beat(sd_event_source *source, uint64_t usec, void *userdata)
 	struct control *c = userdata;
 
 	for (struct stream *s = c->streams; s; s = s->next)
-		s->beat = true;
+		s->beat = s->source.waits;
 	control_wake(c);
-	if (!c->streams)
+	if (!c->n_watching)
 		return 0;
 	sd_event_source_set_time_relative(source, BEAT_INTERVAL / NSEC_PER_USEC);
 	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
@@ -272,6 +455,7 @@ static void on_completed(void *userdata, struct MHD_Connection *conn, void **sta
 	struct control_promise *p = *state;
 
 	*state = NULL;
+	client_set(conn, true, now_ns() + REQUEST_TIME);
 	if (!p)
 		return;
 	if (p->promised && !p->fulfilled) {
@@ -289,11 +473,59 @@ const char *control_argument(const struct control_request *request, const char *
 	return MHD_lookup_connection_value(request->connection, MHD_GET_ARGUMENT_KIND, name);
 }
 
+bool control_number(
+	const struct control_request *request, const char *name, uint64_t fallback, uint64_t *ret)
+{
+	const char *text = control_argument(request, name);
+	char *end;
+
+	*ret = fallback;
+	if (!text)
+		return true;
+	errno = 0;
+	*ret = strtoull(text, &end, 10);
+	return *text >= '0' && *text <= '9' && !*end && errno == 0;
+}
+
+static const char *header(struct MHD_Connection *conn, const char *name)
+{
+	return MHD_lookup_connection_value(conn, MHD_HEADER_KIND, name);
+}
+
+bool control_has(const struct control_request *request, const char *etag)
+{
+	const char *text = header(request->connection, MHD_HTTP_HEADER_IF_NONE_MATCH);
+
+	return text && header_etag_matches(text, etag);
+}
+
+static enum MHD_Result send_reply(
+	struct control *c, const struct control_request *request, struct control_reply *reply)
+{
+	if (reply->etag && reply->status == MHD_HTTP_OK && control_has(request, reply->etag)) {
+		if (reply->stream.next)
+			reply->stream.done(reply->stream.userdata);
+		free(reply->body);
+		reply->body = xstrdup("");
+		reply->status = MHD_HTTP_NOT_MODIFIED;
+	} else if (reply->stream.next) {
+		return reply_stream(c, request->connection, reply);
+	}
+	if (!reply->body) {
+		reply->status = MHD_HTTP_NOT_FOUND;
+		reply->body = xstrdup("{\"error\":\"no such resource\"}\n");
+	}
+	return reply_text(request->connection, reply);
+}
+
 static enum MHD_Result answer(struct control *c, struct MHD_Connection *conn, const char *url,
 	const char *method, struct control_promise *p)
 {
-	struct control_request request = {method, url, conn, p};
-	struct control_reply reply = {.status = 200};
+	/* libmicrohttpd leaves the body of the answer to HEAD out. */
+	bool head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
+	struct control_request request = {head ? "GET" : method, url, c->port, conn, p};
+	struct control_reply reply = {.status = MHD_HTTP_OK};
+	enum MHD_Result ret;
 
 	c->handler(c->userdata, &request, &reply);
 	if (reply.promised && p->fulfilled)
@@ -303,32 +535,52 @@ static enum MHD_Result answer(struct control *c, struct MHD_Connection *conn, co
 		MHD_suspend_connection(conn);
 		return MHD_YES;
 	}
-	if (reply.stream.next)
-		return reply_stream(c, conn, &reply.stream);
-	if (!reply.body) {
-		reply.status = 404;
-		reply.body = xstrdup("{\"error\":\"no such resource\"}\n");
-	}
-	return reply_json(conn, reply.status, reply.body);
+	ret = send_reply(c, &request, &reply);
+	free(reply.etag);
+	return ret;
 }
 
-/* Called once when the headers are there (no *state yet), again for a body, if any, which
- * is read and dropped: no request of ours has one; and once more when a promise was fulfilled. */
+/* Refuses what no handler need see; NULL: it may go on. */
+static const char *refusal(
+	const struct control *c, struct MHD_Connection *conn, unsigned int *ret_status)
+{
+	const char *host = header(conn, MHD_HTTP_HEADER_HOST);
+	const char *length = header(conn, MHD_HTTP_HEADER_CONTENT_LENGTH);
+
+	if (header(conn, MHD_HTTP_HEADER_TRANSFER_ENCODING) ||
+		(length && strcmp(length, "0") != 0)) {
+		*ret_status = MHD_HTTP_CONTENT_TOO_LARGE;
+		return "{\"error\":\"no request here has a body\"}\n";
+	}
+	if (c->port && host && !header_host_is_local(host)) {
+		*ret_status = MHD_HTTP_MISDIRECTED_REQUEST;
+		return "{\"error\":\"ask by a literal address or localhost, not by a name\"}\n";
+	}
+	return NULL;
+}
+
+/* Called once when the headers are there (no *state yet), again for the answer, and once more when
+ * a promise was fulfilled. A refusal at the first call ends the connection. */
 static enum MHD_Result on_request(void *userdata, struct MHD_Connection *conn, const char *url,
 	const char *method, const char *version, const char *upload, size_t *n_upload, void **state)
 {
 	struct control *c = userdata;
 	struct control_promise *p = *state;
+	unsigned int status;
+	const char *refused;
 
 	if (!p) {
+		c->stats.n_requests++;
+		client_set(conn, false, now_ns() + ANSWER_TIME);
+		refused = refusal(c, conn, &status);
+		if (refused) {
+			c->stats.n_refused++;
+			return reply_json(conn, status, xstrdup(refused));
+		}
 		p = xcalloc(1, sizeof(*p));
 		p->control = c;
 		p->connection = conn;
 		*state = p;
-		return MHD_YES;
-	}
-	if (*n_upload) {
-		*n_upload = 0;
 		return MHD_YES;
 	}
 	if (p->fulfilled)
@@ -340,8 +592,11 @@ static void run(struct control *c)
 {
 	MHD_UNSIGNED_LONG_LONG ms;
 
+	c->again = false;
 	MHD_run(c->daemon);
-	if (MHD_get_timeout(c->daemon, &ms) == MHD_YES) {
+	if (c->again) {
+		nudge(c);
+	} else if (MHD_get_timeout(c->daemon, &ms) == MHD_YES) {
 		sd_event_source_set_time_relative(c->timer, ms * 1000);
 		sd_event_source_set_enabled(c->timer, SD_EVENT_ONESHOT);
 	} else {
@@ -397,6 +652,34 @@ static int listen_at(const char *path)
 	return ret;
 }
 
+static int listen_port(const struct ip_addr *address, uint16_t port)
+{
+	union {
+		struct sockaddr any;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} sa = {0};
+	bool v6 = address->family == AF_INET6;
+	AUTO_CLOSE int fd = -1;
+	int one = 1, ret;
+
+	if (v6)
+		sa.v6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	else
+		sa.v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port)};
+	memcpy(v6 ? (void *)&sa.v6.sin6_addr : (void *)&sa.v4.sin_addr, address->bytes,
+		ip_addr_len(address->family));
+	fd = socket(address->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(fd, &sa.any, v6 ? sizeof(sa.v6) : sizeof(sa.v4)) < 0 || listen(fd, 64) < 0)
+		return -errno;
+	ret = fd;
+	fd = -1;
+	return ret;
+}
+
 static int make_directory(const char *path)
 {
 	AUTO_FREE char *copy = xstrdup(path);
@@ -404,6 +687,15 @@ static int make_directory(const char *path)
 	return mkdir(dirname(copy), 0755) < 0 && errno != EEXIST ? -errno : 0;
 }
 
+static int add_timer(
+	struct control *c, sd_event *loop, sd_event_source **ret, sd_event_time_handler_t handler)
+{
+	int r = sd_event_add_time_relative(loop, ret, CLOCK_MONOTONIC, 0, 1000, handler, c);
+
+	return r < 0 ? r : sd_event_source_set_enabled(*ret, SD_EVENT_OFF);
+}
+
+/* Takes the listening socket. */
 static int start_daemon(struct control *c, sd_event *loop, int fd)
 {
 	const union MHD_DaemonInfo *info;
@@ -411,8 +703,10 @@ static int start_daemon(struct control *c, sd_event *loop, int fd)
 
 	c->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
 		on_request, c, MHD_OPTION_NOTIFY_COMPLETED, on_completed, c,
-		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, MAX_CLIENTS,
-		MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT, MHD_OPTION_END);
+		MHD_OPTION_NOTIFY_CONNECTION, on_connection, c, MHD_OPTION_LISTEN_SOCKET, fd,
+		MHD_OPTION_CONNECTION_LIMIT, MAX_CLIENTS, MHD_OPTION_CONNECTION_TIMEOUT,
+		IDLE_TIMEOUT, MHD_OPTION_CONNECTION_MEMORY_LIMIT, REQUEST_MEMORY,
+		MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
 	if (!c->daemon) {
 		close(fd);
 		return -ENOMEM;
@@ -422,40 +716,66 @@ static int start_daemon(struct control *c, sd_event *loop, int fd)
 		return -ENOTSUP;
 	r = sd_event_add_io(loop, &c->io, info->epoll_fd, EPOLLIN, on_io, c);
 	if (r >= 0)
-		r = sd_event_add_time_relative(
-			loop, &c->timer, CLOCK_MONOTONIC, 0, 1000, on_timer, c);
+		r = add_timer(c, loop, &c->timer, on_timer);
 	if (r >= 0)
-		r = sd_event_add_time_relative(
-			loop, &c->beat, CLOCK_MONOTONIC, 0, 1000, on_beat, c);
+		r = add_timer(c, loop, &c->beat, on_beat);
 	if (r >= 0)
-		r = sd_event_source_set_enabled(c->beat, SD_EVENT_OFF);
+		r = add_timer(c, loop, &c->watch, on_watch);
+	if (r >= 0)
+		nudge(c);
 	return r;
 }
 
-int control_new(sd_event *loop, const char *path, control_handler_t handler, void *userdata,
-	struct control **ret)
+static int listen_socket(struct control *c, const char *path)
 {
-	struct control *c = xcalloc(1, sizeof(*c));
 	int r;
 
-	c->handler = handler;
-	c->userdata = userdata;
 	c->lock_path = xasprintf("%s.lock", path);
 	r = make_directory(path);
 	if (r >= 0)
 		r = take_lock(c);
 	if (r >= 0)
 		r = listen_at(path);
-	if (r >= 0) {
+	if (r >= 0)
 		c->path = xstrdup(path);
-		r = start_daemon(c, loop, r);
-	}
+	return r;
+}
+
+/* `fd` is a listening socket, or a negative errno. */
+static int begin(struct control *c, sd_event *loop, int fd, struct control **ret)
+{
+	int r = fd < 0 ? fd : start_daemon(c, loop, fd);
+
 	if (r < 0) {
 		control_free(c);
 		return r;
 	}
 	*ret = c;
 	return 0;
+}
+
+static struct control *control_alloc(control_handler_t handler, void *userdata, bool port)
+{
+	struct control *c = xcalloc(1, sizeof(*c));
+
+	c->handler = handler;
+	c->userdata = userdata;
+	c->port = port;
+	return c;
+}
+
+int control_new(sd_event *loop, const char *path, control_handler_t handler, void *userdata,
+	struct control **ret)
+{
+	struct control *c = control_alloc(handler, userdata, false);
+
+	return begin(c, loop, listen_socket(c, path), ret);
+}
+
+int control_new_port(sd_event *loop, const struct ip_addr *address, uint16_t port,
+	control_handler_t handler, void *userdata, struct control **ret)
+{
+	return begin(control_alloc(handler, userdata, true), loop, listen_port(address, port), ret);
 }
 
 /* libmicrohttpd does not stop while connections are suspended. */
@@ -477,6 +797,7 @@ struct control *control_free(struct control *c)
 	sd_event_source_disable_unref(c->io);
 	sd_event_source_disable_unref(c->timer);
 	sd_event_source_disable_unref(c->beat);
+	sd_event_source_disable_unref(c->watch);
 	stop_daemon(c);
 	if (c->path)
 		unlink(c->path);

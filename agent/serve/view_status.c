@@ -255,6 +255,23 @@ static json_object *namespaces_summary(const struct daemon *d)
 	return o;
 }
 
+static json_object *http_view(const struct daemon *d)
+{
+	const struct endpoint *e = &d->config->http_listen;
+	struct control_stats s = control_stats(d->http);
+	json_object *o = json_object_new_object();
+	char text[ENDPOINT_STRLEN];
+
+	put_string(o, "listen", e->port ? endpoint_format(&e->address, e->port, text) : NULL);
+	put_string(o, "error", d->http_error ? strerror(-d->http_error) : NULL);
+	put_int(o, "clients", s.n_clients);
+	put_int(o, "streams", s.n_streams);
+	put_int(o, "requests", s.n_requests);
+	put_int(o, "refused", s.n_refused);
+	put_int(o, "overtime", s.n_overtime);
+	return o;
+}
+
 void view_status(
 	struct daemon *d, const struct control_request *request, struct control_reply *reply)
 {
@@ -270,6 +287,7 @@ void view_status(
 	json_object_object_add(o, "firewall", firewall_view(d));
 	json_object_object_add(o, "overlay", overlay_view(d));
 	json_object_object_add(o, "namespaces", namespaces_summary(d));
+	json_object_object_add(o, "http", http_view(d));
 	json_object_object_add(o, "document_to_kernel", latency_view(d));
 	reply->body = put_to_text(o);
 }

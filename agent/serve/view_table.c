@@ -181,13 +181,107 @@ static json_object *gone_vip_view(const struct daemon *d, const struct service *
 	return o;
 }
 
-static char *table_text(const struct daemon *d, const struct kernel_state *have, bool fresh)
+/* --- listings -------------------------------------------------------------- */
+
+/*
+ * A table may be too large to be written in one turn of the loop, so a listing writes a few VIPs at
+ * a time, as the client takes them. If the table changes meanwhile it goes on behind the last key:
+ * every VIP that stayed is in it once.
+ */
+struct listing {
+	const struct daemon *daemon;
+	json_object *(*element)(const struct daemon *d, const struct vip *vip);
+	bool begun, over;
+	struct service_key last;
+};
+
+/* VIPs in one piece: under a millisecond, with backends by the dozen. */
+#define VIPS_AT_ONCE 32
+
+/* The first VIP behind the last one that was written. */
+static size_t next_vip(const struct listing *l)
+{
+	const struct vip_table *t = l->daemon->table;
+	size_t low = 0, high = t->n_vips;
+
+	while (l->begun && low < high) {
+		size_t middle = (low + high) / 2;
+
+		if (service_key_cmp(&t->vips[middle].key, &l->last) <= 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static void write_element(struct listing *l, FILE *f, json_object *o)
+{
+	fputs(l->begun ? "," : "[", f);
+	fputs(json_object_to_json_string_ext(
+		      o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE),
+		f);
+	json_object_put(o);
+	l->begun = true;
+}
+
+static void write_vips(struct listing *l, FILE *f)
+{
+	const struct vip_table *t = l->daemon->table;
+	size_t i = t ? next_vip(l) : 0, n = t ? t->n_vips : 0, end = i + VIPS_AT_ONCE;
+
+	for (; i < n && i < end; i++) {
+		write_element(l, f, l->element(l->daemon, &t->vips[i]));
+		l->last = t->vips[i].key;
+	}
+	l->over = i >= n;
+}
+
+static char *listing_next(void *userdata, bool *ret_end)
+{
+	struct listing *l = userdata;
+	char *text = NULL;
+	size_t n = 0;
+	FILE *f;
+
+	if (l->over) {
+		*ret_end = true;
+		return NULL;
+	}
+	f = open_memstream(&text, &n);
+	if (!f)
+		abort(); /* out of memory */
+	write_vips(l, f);
+	if (l->over)
+		fputs(l->begun ? "]\n" : "[]\n", f);
+	fclose(f);
+	return text;
+}
+
+/* The whole table in pieces. */
+static struct control_stream listing_stream(const struct daemon *d,
+	json_object *(*element)(const struct daemon *d, const struct vip *vip))
+{
+	struct listing *l = xcalloc(1, sizeof(*l));
+
+	l->daemon = d;
+	l->element = element;
+	return (struct control_stream){listing_next, free, l, false};
+}
+
+static json_object *table_element(const struct daemon *d, const struct vip *vip)
+{
+	return vip_view(d, vip, reconcile_have(d->reconcile), false);
+}
+
+/* With what the kernel held just now, drains included. */
+static char *fresh_text(const struct daemon *d, const struct kernel_state *have)
 {
 	json_object *list = json_object_new_array();
 
 	for (size_t i = 0; d->table && i < d->table->n_vips; i++)
-		json_object_array_add(list, vip_view(d, &d->table->vips[i], have, fresh));
-	for (size_t i = 0; fresh && d->table && i < have->n_services; i++) {
+		json_object_array_add(list, vip_view(d, &d->table->vips[i], have, true));
+	for (size_t i = 0; d->table && i < have->n_services; i++) {
 		const struct service *svc = have->services[i];
 
 		if (kernel_state_owns(have, svc) && !vip_table_find(d->table, &svc->key))
@@ -202,7 +296,7 @@ static char *answer_table(struct daemon *d, const struct kernel_state *have, int
 	AUTO_FREE char *reason = NULL;
 
 	if (have)
-		return table_text(d, have, true);
+		return fresh_text(d, have);
 	*status = 503;
 	reason = xasprintf("the kernel cannot be read: %s", strerror(-error));
 	return put_error(reason);
@@ -211,33 +305,46 @@ static char *answer_table(struct daemon *d, const struct kernel_state *have, int
 void view_table(
 	struct daemon *d, const struct control_request *request, struct control_reply *reply)
 {
-	if (control_argument(request, "fresh"))
+	bool fresh = control_argument(request, "fresh");
+
+	if (fresh && request->looking) {
+		reply->status = 403;
+		reply->body = put_error("fresh=1 makes work: only at the control socket");
+	} else if (fresh) {
 		view_read_kernel(d, request, reply, "", answer_table);
-	else
-		reply->body = table_text(d, reconcile_have(d->reconcile), false);
+	} else {
+		reply->stream = listing_stream(d, table_element);
+	}
 }
 
-/* dcos-net's own shape, for what reads it today. */
+static json_object *vips_element(const struct daemon *d, const struct vip *vip)
+{
+	json_object *o = json_object_new_object(), *backends = json_object_new_array();
+	AUTO_FREE char *text = vip_text(vip);
+
+	put_string(o, "vip", text);
+	put_protocol(o, "protocol", vip->key.protocol);
+	for (size_t k = 0; k < vip->n_backends; k++) {
+		json_object *b = json_object_new_object();
+
+		put_address(b, "ip", &vip->backends[k].address);
+		put_int(b, "port", vip->backends[k].port);
+		json_object_array_add(backends, b);
+	}
+	json_object_object_add(o, "backend", backends);
+	return o;
+}
+
+/* dcos-net's own shape, for what reads it today. Without a table nothing is known, which is something
+ * else than no VIPs: a client that took the one for the other would withdraw them all. */
 void view_vips(struct daemon *d, const struct control_request *request, struct control_reply *reply)
 {
-	json_object *list = json_object_new_array();
-
-	for (size_t i = 0; d->table && i < d->table->n_vips; i++) {
-		const struct vip *vip = &d->table->vips[i];
-		json_object *o = json_object_new_object(), *backends = json_object_new_array();
-		AUTO_FREE char *text = vip_text(vip);
-
-		put_string(o, "vip", text);
-		put_protocol(o, "protocol", vip->key.protocol);
-		for (size_t k = 0; k < vip->n_backends; k++) {
-			json_object *b = json_object_new_object();
-
-			put_address(b, "ip", &vip->backends[k].address);
-			put_int(b, "port", vip->backends[k].port);
-			json_object_array_add(backends, b);
-		}
-		json_object_object_add(o, "backend", backends);
-		json_object_array_add(list, o);
+	if (!d->table) {
+		reply->status = 503;
+		reply->body = put_error("there is no table yet");
+		return;
 	}
-	reply->body = put_to_text(list);
+	reply->etag = xasprintf(
+		"\"%s-%llu\"", watch_instance(d->watch), (unsigned long long)d->n_table_changes);
+	reply->stream = listing_stream(d, vips_element);
 }

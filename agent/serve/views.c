@@ -27,31 +27,43 @@ static void view_events(
 static const struct view {
 	const char *method, *path;
 	view_t run;
+	bool socket_only; /* changes something, or makes work */
 } views[] = {
 	{"GET", "/v1/status", view_status},
 	{"GET", "/v1/table", view_table},
-	{"GET", "/v1/why", view_why},
-	{"GET", "/v1/doctor", view_doctor},
+	{"GET", "/v1/why", view_why, true},
+	{"GET", "/v1/doctor", view_doctor, true},
 	{"GET", "/v1/events", view_events},
 	{"GET", "/v1/vips", view_vips},
 	{"GET", "/v1/nodes", view_nodes},
 	{"GET", "/v1/links", view_links},
-	{"GET", "/v1/diff", view_diff},
+	{"GET", "/v1/diff", view_diff, true},
 	{"GET", "/v1/namespaces", view_namespaces},
-	{"POST", "/v1/flush", view_flush},
+	{"POST", "/v1/flush", view_flush, true},
 };
 
 void views_handle(
 	void *userdata, const struct control_request *request, struct control_reply *reply)
 {
+	const char *allow = NULL;
+
 	for (size_t i = 0; i < ARRAY_SIZE(views); i++) {
 		if (strcmp(request->path, views[i].path) != 0)
 			continue;
-		if (strcmp(request->method, views[i].method) == 0) {
-			views[i].run(userdata, request, reply);
+		allow = views[i].method;
+		if (strcmp(request->method, allow) != 0)
+			continue;
+		if (request->looking && views[i].socket_only) {
+			reply->status = 403;
+			reply->body = put_error("only at the control socket: vipctl does it");
 			return;
 		}
-		reply->status = 405;
-		reply->body = put_error("method not allowed");
+		views[i].run(userdata, request, reply);
+		return;
 	}
+	if (!allow)
+		return; /* the control says 404 */
+	reply->status = 405;
+	reply->allow = strcmp(allow, "GET") == 0 ? "GET, HEAD" : allow;
+	reply->body = put_error("method not allowed");
 }
