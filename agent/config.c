@@ -28,6 +28,7 @@ enum key_type {
 	KEY_RANGE6,
 	KEY_ENDPOINTS, /* list of addresses, each with or without a port */
 	KEY_ENDPOINT,  /* one address with its port, or nothing */
+	KEY_LISTEN,    /* the same, of this node: none is the wildcard */
 	KEY_PERMILLE,  /* "1/3", "0.25": kept in thousandths */
 	KEY_PORT,
 	KEY_NAME,     /* of a cluster: 1 to 64 characters */
@@ -126,6 +127,9 @@ static const struct key keys[] = {
 	{"http_listen", KEY_ENDPOINT, AT(http_listen), "127.0.0.1:62080", "ADDRESS:PORT",
 		"where vipd is asked by HTTP, for looking only: metrics, the page, /v1; empty: "
 		"nowhere"},
+	{"dns_listen", KEY_LISTEN, AT(dns_listen), "127.0.0.61", "ADDRESS,...",
+		"addresses on which names of VIPs are answered, port 53 unless given; empty: none",
+		true},
 	{"socket", KEY_PATH, AT(socket), "/run/vipd/vipd.sock", "PATH",
 		"control socket for vipctl"},
 	{"state_dir", KEY_PATH, AT(state_dir), "/var/lib/vipd", "PATH",
@@ -138,7 +142,8 @@ static const struct key keys[] = {
 
 static bool is_list(const struct key *k)
 {
-	return k->type == KEY_URLS || k->type == KEY_ENDPOINTS || k->type == KEY_PREFIXES;
+	return k->type == KEY_URLS || k->type == KEY_ENDPOINTS || k->type == KEY_LISTEN ||
+	       k->type == KEY_PREFIXES;
 }
 
 /* Same key with '-' and '_' taken as equal. */
@@ -325,6 +330,19 @@ static const char *parse_endpoints(const char *text, struct endpoints *where)
 	return NULL;
 }
 
+/* A name server on every address would answer for VIPs' own, and whoever reaches the node. */
+static const char *parse_listen(const char *text, struct endpoints *where)
+{
+	static const struct ip_addr any4 = {AF_INET, {0}}, any6 = {AF_INET6, {0}};
+	const char *error = parse_endpoints(text, where);
+
+	for (size_t i = 0; !error && i < where->n; i++)
+		if (ip_addr_equal(&where->list[i].address, &any4) ||
+			ip_addr_equal(&where->list[i].address, &any6))
+			error = "each is one address of this node, not all of them";
+	return error;
+}
+
 static const char *set_endpoint(struct endpoint *where, const char *value)
 {
 	struct endpoint e = {0};
@@ -497,6 +515,8 @@ static const char *key_set(struct config *c, const struct key *k, const char *va
 		return parse_endpoints(value, at);
 	case KEY_ENDPOINT:
 		return set_endpoint(at, value);
+	case KEY_LISTEN:
+		return parse_listen(value, at);
 	case KEY_PERMILLE:
 		return set_permille(at, value);
 	case KEY_PORT:
@@ -595,6 +615,7 @@ static char *key_text(const struct config *c, const struct key *k)
 	case KEY_RANGE6:
 		return range_text(at);
 	case KEY_ENDPOINTS:
+	case KEY_LISTEN:
 		return endpoints_text(at);
 	case KEY_ENDPOINT:
 		return endpoint_text(at);
@@ -647,6 +668,7 @@ static void key_clear(struct config *c, const struct key *k)
 		*(char ***)at = strv_free(*(char ***)at);
 		break;
 	case KEY_ENDPOINTS:
+	case KEY_LISTEN:
 		free(((struct endpoints *)at)->list);
 		*(struct endpoints *)at = (struct endpoints){0};
 		break;
@@ -872,9 +894,10 @@ void config_each(const struct config *c,
 	}
 }
 
+/* An empty value is told where it is not the default. */
 static void print_key(void *out, const char *key, const char *value)
 {
-	if (*value)
+	if (*value || *key_find(key)->value)
 		fprintf(out, "%s = %s\n", key, value);
 }
 

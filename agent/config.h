@@ -60,6 +60,7 @@ struct config {
 	char *cni_dir; /* "": no namespaces but the host's */
 	/* where it is asked; family AF_UNSPEC: nowhere but at the socket */
 	struct endpoint http_listen;
+	struct endpoints dns_listen; /* port 0: 53 */
 	/* files */
 	char *socket;
 	char *state_dir;

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-id128.h>
+#include <time.h>
 
 #include "agent/apply/sysctl.h"
 #include "agent/apply/wanted.h"
@@ -154,6 +155,33 @@ static void keep_ticking(struct daemon *d)
 		arm_at(d->drain_tick, now_ns() + DRAIN_TICK);
 }
 
+/* --- names ----------------------------------------------------------------- */
+
+/*
+ * A name is told while its VIP is wanted and its route is in the kernel: the route is the last that a
+ * VIP gets and the first that it loses, so it is complete as long as it is there. What is not wanted
+ * any more loses its name here, before the first step of the plan that removes it.
+ */
+static bool is_reachable(void *userdata, const struct ip_addr *address)
+{
+	const struct daemon *d = userdata;
+	const struct wanted *wanted = reconcile_wanted(d->reconcile);
+
+	return wanted && kernel_state_find_route(wanted->state, address) &&
+	       kernel_state_find_route(reconcile_have(d->reconcile), address);
+}
+
+static void publish_names(struct daemon *d)
+{
+	dns_set_zone(d->dns, dns_zone_new(d->table, (uint32_t)time(NULL)));
+}
+
+/* Nothing is known, or nothing is programmed: SERVFAIL, so that resolvers ask others. */
+static void withdraw_names(struct daemon *d)
+{
+	dns_set_zone(d->dns, NULL);
+}
+
 /* Table, node or drains changed: the kernel is to follow. `diff` is what of the table. */
 static void update_desired_from(
 	struct daemon *d, enum event_cause cause, const struct vip_table_diff *diff, nsec_t since)
@@ -195,6 +223,8 @@ static void update_desired_from(
 	keep_ticking(d);
 	watch_desired(d->watch, cause, since, in.now);
 	reconcile_want(d->reconcile, STEAL(d->desired->want), since);
+	if (diff->n_added + diff->n_removed + diff->n_changed > 0 || !dns_get_zone(d->dns))
+		publish_names(d);
 	if (d->namespaces)
 		namespaces_want(d->namespaces, reconcile_wanted(d->reconcile));
 }
@@ -352,6 +382,7 @@ int daemon_flush(struct daemon *d)
 
 	log_notice("flush: removing everything of vipd's from the kernel");
 	d->paused = true;
+	withdraw_names(d);
 	if (d->namespaces)
 		namespaces_flush(d->namespaces);
 	r = flush_kernel(d->reconcile);
@@ -471,6 +502,7 @@ static int on_reload(sd_event_source *s, const struct signalfd_siginfo *si, void
 	if (fresh) {
 		log_set_level(d->config->log_level);
 		cluster_reload(d->cluster);
+		dns_listen(d->dns, &d->config->dns_listen);
 		log_notice("reload: done");
 		if (d->paused) {
 			d->paused = false;
@@ -557,6 +589,18 @@ static int open_control(struct daemon *d)
 			d->config->socket);
 	else if (r < 0)
 		log_error("%s: %s", d->config->socket, strerror(-r));
+	return r;
+}
+
+static int open_dns(struct daemon *d)
+{
+	const struct dns_options options = {is_reachable, d};
+	int r = dns_new(d->loop, &options, &d->dns);
+
+	if (r < 0)
+		log_error("dns: %s", strerror(-r));
+	else
+		dns_listen(d->dns, &d->config->dns_listen);
 	return r;
 }
 
@@ -665,7 +709,7 @@ int daemon_init(struct daemon *d)
 	update_node(d);
 	/* The control socket's lock comes first: two vipds must not drive one kernel. */
 	if ((r = open_control(d)) < 0 || (r = open_kernel(d)) < 0 || (r = open_cluster(d)) < 0 ||
-		(r = open_feed(d)) < 0 || (r = start_timers(d)) < 0)
+		(r = open_dns(d)) < 0 || (r = open_feed(d)) < 0 || (r = start_timers(d)) < 0)
 		return r;
 	open_surroundings(d);
 	open_http(d);
@@ -680,6 +724,7 @@ void daemon_done(struct daemon *d)
 {
 	d->control = control_free(d->control);
 	d->http = control_free(d->http);
+	dns_free(d->dns);
 	cluster_free(d->cluster);
 	feed_free(d->feed);
 	resolver_free(d->resolver);

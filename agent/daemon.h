@@ -17,6 +17,7 @@
 #include "agent/history/watch.h"
 #include "agent/overlay/cluster.h"
 #include "agent/serve/control.h"
+#include "agent/serve/dns.h"
 
 struct daemon {
 	sd_event *loop;
@@ -46,6 +47,7 @@ struct daemon {
 	struct control *control;
 	struct control *http; /* the port; NULL: none is wanted, or it cannot be had */
 	int http_error;       /* why not: a negative errno; 0: it is not wanted */
+	struct dns *dns;
 	struct watch *watch;
 	bool paused;  /* by flush: nothing is programmed */
 	bool failing; /* the feed failed last time, and that was logged */

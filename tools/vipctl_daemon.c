@@ -129,6 +129,34 @@ static void show_overlay(json_object *overlay)
 			get_int(overlay, "vips_all_down"));
 }
 
+static void show_listener(json_object *l, const char *separator)
+{
+	const char *address = get_text(l, "address", "?"), *error = get_text(l, "error", NULL);
+
+	printf("%s%s", separator, error ? "NOT on " : "");
+	printf(strchr(address, ':') ? "[%s]:%" PRId64 : "%s:%" PRId64, address, get_int(l, "port"));
+	if (error)
+		printf(" (%s)", error);
+}
+
+static void show_names(json_object *dns)
+{
+	json_object *listen = get(dns, "listen");
+	size_t n = get_length(listen);
+
+	if (n == 0) {
+		puts("Names     off (dns_listen is empty)");
+		return;
+	}
+	if (get_bool(dns, "known"))
+		printf("Names     %" PRId64 " names of VIPs, answered on ", get_int(dns, "names"));
+	else
+		printf("Names     not known yet, answered with SERVFAIL on ");
+	for (size_t i = 0; i < n; i++)
+		show_listener(json_object_array_get_idx(listen, i), i ? ", " : "");
+	putchar('\n');
+}
+
 static void show_namespaces(json_object *n)
 {
 	json_object *troubles = get(n, "troubles");
@@ -175,6 +203,7 @@ static int show_status(json_object *status)
 	show_kernel(kernel);
 	show_firewall(get(status, "firewall"));
 	show_overlay(get(status, "overlay"));
+	show_names(get(status, "dns"));
 	show_namespaces(get(status, "namespaces"));
 	show_latency(get(status, "document_to_kernel"));
 	return get_bool(source, "ok") && get_bool(kernel, "in_sync") ? 0 : 1;

@@ -196,6 +196,57 @@ static json_object *overlay_view(const struct daemon *d)
 	return o;
 }
 
+static json_object *listeners_view(const struct daemon *d)
+{
+	json_object *list = json_object_new_array();
+	size_t n;
+	AUTO_FREE struct dns_listener_view *views = dns_listeners(d->dns, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		json_object *o = json_object_new_object();
+
+		put_address(o, "address", &views[i].endpoint.address);
+		put_int(o, "port", views[i].endpoint.port);
+		put_string(o, "error", views[i].error);
+		json_object_array_add(list, o);
+	}
+	return list;
+}
+
+static json_object *dns_counts_view(const struct dns_counts *c)
+{
+	json_object *o = json_object_new_object(), *answers = json_object_new_object();
+
+	for (unsigned int i = 0; i < DNS_N_RCODES; i++)
+		if (dns_rcode_text(i))
+			put_int(answers, dns_rcode_text(i), c->n_answers[i]);
+	put_int(o, "queries", c->n_queries);
+	put_int(o, "ignored", c->n_ignored);
+	put_int(o, "truncated", c->n_truncated);
+	json_object_object_add(o, "answers", answers);
+	return o;
+}
+
+static json_object *dns_view(const struct daemon *d)
+{
+	const struct dns_zone *zone = dns_get_zone(d->dns);
+	const struct dns_stats s = dns_stats(d->dns);
+	json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "listen", listeners_view(d));
+	put_bool(o, "known", zone != NULL);
+	put_int(o, "names", zone ? dns_zone_n_names(zone) : 0);
+	json_object_object_add(o, "udp", dns_counts_view(&s.udp));
+	json_object_object_add(o, "tcp", dns_counts_view(&s.tcp));
+	put_int(o, "unsent", s.n_unsent);
+	put_int(o, "clients", s.n_clients);
+	put_int(o, "accepted", s.n_accepted);
+	put_int(o, "displaced", s.n_displaced);
+	put_int(o, "timed_out", s.n_timed_out);
+	put_int(o, "malformed", s.n_malformed);
+	return o;
+}
+
 /* Namespaces and files that are named in the status; the others are counted. */
 #define TROUBLES_SHOWN 5
 
@@ -288,6 +339,7 @@ void view_status(
 	json_object_object_add(o, "overlay", overlay_view(d));
 	json_object_object_add(o, "namespaces", namespaces_summary(d));
 	json_object_object_add(o, "http", http_view(d));
+	json_object_object_add(o, "dns", dns_view(d));
 	json_object_object_add(o, "document_to_kernel", latency_view(d));
 	reply->body = put_to_text(o);
 }

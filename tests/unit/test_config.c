@@ -100,6 +100,34 @@ static void test_errors_name_line(void **state)
 		"characters\n");
 	assert_error("[vipd]\nnode_address = fd00::1\n",
 		"2: node_address: \"fd00::1\" must be an IPv4 address or auto\n");
+	assert_error("[vipd]\ndns_listen = 127.0.0.61, [::]:53\n",
+		"2: dns_listen: \"127.0.0.61, [::]:53\" each is one address of this node, not all "
+		"of them\n");
+}
+
+static void assert_listen(const char *text, const char *printed)
+{
+	AUTO_FREE char *out = NULL;
+	struct config *c;
+	char *errors = read_text(text, &c);
+	size_t n;
+	FILE *f = open_memstream(&out, &n);
+
+	assert_string_equal(errors, "");
+	config_print(c, f);
+	fclose(f);
+	assert_non_null(strstr(out, printed));
+	config_free(c);
+	free(errors);
+}
+
+/* Off is not the default, so it has to be printed too. */
+static void test_listen(void **state)
+{
+	assert_listen("[vipd]\n", "\ndns_listen = 127.0.0.61\n");
+	assert_listen("[vipd]\ndns_listen =\n", "\ndns_listen = \n");
+	assert_listen("[vipd]\ndns_listen = 172.17.0.1, [fd00::1]:5353\n",
+		"\ndns_listen = 172.17.0.1,[fd00::1]:5353\n");
 }
 
 static void test_all_errors_are_told(void **state)
@@ -210,6 +238,7 @@ int main(void)
 		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_errors_name_line),
 		cmocka_unit_test(test_all_errors_are_told),
+		cmocka_unit_test(test_listen),
 		cmocka_unit_test(test_long_line),
 		cmocka_unit_test(test_command_line_wins),
 		cmocka_unit_test(test_source),
