@@ -37,6 +37,13 @@ def cluster(request):
 
 
 @pytest.fixture
+def own_cluster():
+    """One that no other test gets: for what a reset does not undo in a kernel, such as 120 s of trash."""
+    with Cluster(nodes=2) as c:
+        yield c
+
+
+@pytest.fixture
 def overlay(request):
     """Namespaces of as many nodes as the test's marker says, no vipd yet."""
     marker = request.node.get_closest_marker("overlay")
@@ -64,5 +71,7 @@ def pytest_runtest_makereport(item, call):
     report = outcome.get_result()
     if report.failed and "cluster" in getattr(item, "funcargs", {}):
         report.sections.append(("cluster logs", item.funcargs["cluster"].logs()))
+    if report.failed and "own_cluster" in getattr(item, "funcargs", {}):
+        report.sections.append(("cluster logs", item.funcargs["own_cluster"].logs()))
     if report.failed and "overlay" in getattr(item, "funcargs", {}):
         report.sections.append(("vipd logs", item.funcargs["overlay"].logs()))

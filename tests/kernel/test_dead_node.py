@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A node dies, and the kernels of the others stop sending to it, while the master still says that its task
 runs. The times are for a guest with one slow processor; tests/bench/bench_overlay.py has the figures."""
+import contextlib
+import subprocess
+import sys
 import time
 
 import pytest
-from cluster import wait_until
+from cluster import REPO, wait_until
+
+GEN_STATE = REPO / "tests" / "bench" / "gen_state.py"
 
 VIP = "7.7.7.1:80"
 KEY = f"tcp {VIP}"
@@ -57,3 +62,33 @@ def test_a_killed_vipd_costs_no_backend(cluster):
             assert {b for b, w in n.services()[KEY].items() if w} == backends, n.name
         time.sleep(0.2)
     assert {m["address"]: m["status"] for m in others[0].api("/v1/nodes")}[killed.address] == "agentless"
+
+
+def test_pings_keep_time_while_the_kernel_is_programmed(own_cluster):
+    """A document of 55 MB, and some 110,000 commands to a real kernel, in the process that answers the
+    others' pings."""
+    cluster = own_cluster
+    cluster.start_vipds(key_file=cluster.new_key())
+    cluster.wait_members()
+    victim, *others = cluster.nodes + [cluster.master]
+    large = cluster.dir / "large.json"
+    with open(large, "w") as f:
+        subprocess.run([sys.executable, GEN_STATE, "--tasks", "60000", "--vip-percent", "100"], stdout=f, check=True)
+    victim.stop_vipd()
+    when = time.monotonic()
+    victim.start_vipd(wait=False, key_file=cluster.dir / "key", source=f"file:{large}", masters=None)
+
+    def in_step():
+        with contextlib.suppress(OSError):
+            status = victim.status()
+            return status["kernel"]["in_sync"] and status["table"]["vips"] == 12000
+    wait_until(in_step, "all is in the kernel", 120, 0.5)
+    took, steps = time.monotonic() - when, victim.status()["kernel"]["steps"]
+    links = victim.api("/v1/links")
+    turn, late = links["transport"]["longest_turn"], links["gossip"]["lateness"]
+    print(f"{steps} commands, {took:.1f} s; longest turn {1e3 * turn:.1f} ms, lateness {1e3 * late:.1f} ms")
+    assert steps > 90000
+    assert turn < 0.1 and late < 0.2
+    for n in others:
+        assert {m["address"]: m["status"] for m in n.api("/v1/nodes")}[victim.address] == "up"
+        assert n.vipctl("watch", "--once", "--since=0", json=False).stdout.count("node-down") == 0
