@@ -437,10 +437,16 @@ static void lost_set(
 			    (size_t)GOSSIP_LOST_MAX * GOSSIP_MEMBERS_MAX))
 			return;
 		lost = &g->lost[g->n_lost++];
+		*lost = (struct lost){.owner = owner, .subject = subject};
 		g->members[owner].n_lost++;
 	}
-	*lost = (struct lost){
-		.version = said->version, .owner = owner, .subject = subject, .op = said->op};
+	if (lost->op == said->op && lost->version == said->version)
+		return; /* said before: no news */
+	*lost = (struct lost){.version = said->version,
+		.since = g->now,
+		.owner = owner,
+		.subject = subject,
+		.op = said->op};
 	if (said->op == OP_SILENT)
 		trace_note(g, subject, TRACE_SEVERED);
 	g->verdict_dirty = true;
@@ -517,6 +523,8 @@ static enum apply delta_apply(struct gossip *g, uint16_t m, const struct wire_it
 
 		if (subject != NONE && op >= OP_SILENT && op <= OP_AGENTLESS)
 			detector_severed_by(g, m, subject, op);
+		if (subject != NONE && op == OP_SILENT)
+			detector_silenced(g, subject);
 	}
 	return APPLY_NEW;
 }
@@ -543,6 +551,27 @@ static enum apply own_record_seen(struct gossip *g, const struct wire_item *item
 	return APPLY_OLD;
 }
 
+static void lost_replace(struct gossip *g, uint16_t m, const struct wire_item *item)
+{
+	for (size_t i = g->n_lost; g->members[m].n_lost > 0 && i-- > 0;) {
+		uint64_t id = g->members[g->lost[i].subject].id;
+		bool stays = g->lost[i].owner != m;
+
+		for (unsigned k = 0; k < item->record.n_lost; k++)
+			stays |= item->record.lost[k].id == id;
+		if (!stays)
+			lost_remove(g, &g->lost[i]);
+	}
+	for (unsigned i = 0; i < item->record.n_lost; i++) {
+		uint16_t other = item->record.lost[i].id == 0
+					 ? NONE
+					 : member_add(g, item->record.lost[i].id);
+
+		if (other != NONE)
+			lost_set(g, m, &item->record.lost[i], other);
+	}
+}
+
 static void lists_replace(struct gossip *g, uint16_t m, const struct wire_item *item)
 {
 	struct member *member = &g->members[m];
@@ -564,18 +593,7 @@ static void lists_replace(struct gossip *g, uint16_t m, const struct wire_item *
 		if (other != NONE)
 			edge_add(g, m, other);
 	}
-	for (size_t i = g->n_lost; g->members[m].n_lost > 0 && i-- > 0;) {
-		if (g->lost[i].owner == m)
-			lost_remove(g, &g->lost[i]);
-	}
-	for (unsigned i = 0; i < item->record.n_lost; i++) {
-		uint16_t other = item->record.lost[i].id == 0
-					 ? NONE
-					 : member_add(g, item->record.lost[i].id);
-
-		if (other != NONE)
-			lost_set(g, m, &item->record.lost[i], other);
-	}
+	lost_replace(g, m, item);
 }
 
 static enum apply whole_apply(struct gossip *g, uint16_t m, const struct wire_item *item)

@@ -55,15 +55,21 @@
 #define STALL_INTERVAL (100 * MSEC)
 /* Between probes of a lost neighbour whose kernel answered. */
 #define WATCH_INTERVAL (1 * SEC)
-/* Two neighbours lost within this time are one event; who has spoken so recently is no part
- * of it. */
+/* Two members silenced within this time are one event; who has spoken so recently is no part
+ * of it; and a look at all neighbours is enough for so long. */
 #define SEVERAL_WITHIN (2 * SEC)
 #define RECENT (100 * MSEC)
+#define ALL_INTERVAL (400 * MSEC)
 /* Added between tries by TCP alone: there, a lost one takes 200 ms to be sent again. */
 #define DEGRADED_SPARE (65 * MSEC)
+/* Tests answered on the link alone, before datagrams are taken for blocked: one may be lost. */
+#define BY_LINK_TWICE 2
 /* Word is said three times where more than 1 % is lost. */
 #define WORD_LOSS 655
 #define WORD_ROUNDS 3
+/* Of one that is no neighbour, the loss on the way is not known: tries enough for a node that loses
+ * three quarters of what it gets. It is such nodes that have lost all their neighbours alive. */
+#define TRIES_UNMEASURED 8
 /* Nonces of one test. */
 #define NONCES 64
 /* Shares of a sample in the loss estimates: of a link 1/32, of all links 1/256. */
@@ -212,6 +218,8 @@ static struct test *test_start(struct gossip *g, uint16_t m)
 	t->peer = m;
 	t->initiator = t->initiator2 = NONE;
 	t->max_tries = l && l->degraded_told ? g->config.n_tries_max : tries(g, l);
+	if (!l && t->max_tries < TRIES_UNMEASURED && t->max_tries < g->config.n_tries_max)
+		t->max_tries = TRIES_UNMEASURED;
 	t->nonce = g->next_nonce;
 	g->next_nonce += NONCES;
 	t->started = t->next = g->now;
@@ -267,8 +275,9 @@ static void probe_send(struct gossip *g, const struct gossip_addr *to, uint32_t 
 			       .kind = GOSSIP_EFFECT_PROBE, .link = nonce, .address = *to});
 }
 
-/* One try: a ping by datagram; from the second on also by the link, and the kernel. Where
- * there is no link to speak for it, the kernel is asked at once. */
+/* One try: a ping by datagram; from the second on the kernel is asked too. The link carries the
+ * second, and all once the kernel has answered: what a dead host is sent in vain is sent again
+ * and again. Where there is no link to speak for it, the kernel is asked at once. */
 static void test_try(struct gossip *g, struct test *t)
 {
 	struct link *l = link_of(g, t->peer);
@@ -284,7 +293,7 @@ static void test_try(struct gossip *g, struct test *t)
 	write_u8(&p.w, t->hail ? PING_HAIL : 0);
 	write_message_end(&p.w);
 	packet_send(g, &p, &to);
-	if (l && l->handle != 0 && (t->n_tries > 0 || l->degraded))
+	if (l && l->handle != 0 && (t->n_tries == 1 || t->answered || l->degraded))
 		ping_by_link(g, l, nonce);
 	if (asks_kernel)
 		probe_send(g, &to, nonce);
@@ -296,10 +305,14 @@ static void test_try(struct gossip *g, struct test *t)
 	t->n_tries++;
 }
 
-/* Word may get lost: said again where packets do. */
-static unsigned word_rounds(const struct gossip *g)
+/* Where nothing gets lost, a late heartbeat is worth a word with the first ping already: the others'
+ * tests are over a try sooner. Where packets do get lost, a ping unanswered as well is asked for, and
+ * the word, which may get lost too, is said again. */
+static bool word_due(const struct gossip *g, const struct test *t)
 {
-	return g->loss < WORD_LOSS ? 1 : WORD_ROUNDS;
+	if (g->loss < WORD_LOSS)
+		return t->n_tries == 0;
+	return t->n_tries >= 1 && t->n_tries <= WORD_ROUNDS;
 }
 
 /* Word to the other neighbours of the silent one. */
@@ -335,8 +348,6 @@ static void sever_count(struct gossip *g, enum wire_op op)
 		g->stats.severed_agentless++;
 }
 
-static void test_all(struct gossip *g);
-
 /* Says of a neighbour, or of another member, what its test has shown. */
 static void outcome_tell(struct gossip *g, const struct test *t, enum wire_op op)
 {
@@ -346,10 +357,8 @@ static void outcome_tell(struct gossip *g, const struct test *t, enum wire_op op
 
 	if (l && l->listed) {
 		sever_count(g, op);
-		if (op == OP_SILENT && g->severed != 0 && g->now - g->severed < SEVERAL_WITHIN)
-			test_all(g);
 		if (op == OP_SILENT)
-			g->severed = g->now;
+			detector_silenced(g, peer);
 		link_unlist(g, l, op, true);
 		membership_lost_neighbour(g);
 		if (op == OP_STALLED && l->handle != 0) {
@@ -424,9 +433,11 @@ static void test_heard(struct gossip *g, struct test *test)
 		membership_lost_neighbour(g);
 		return;
 	}
-	if (t.by_link)
+	if (t.by_link && l->n_by_link < BY_LINK_TWICE)
+		l->n_by_link++;
+	if (l->n_by_link == BY_LINK_TWICE)
 		l->degraded = true;
-	if (t.by_link && !l->degraded_told) {
+	if (l->degraded && !l->degraded_told) {
 		l->degraded_told = true;
 		event_push(g, &(struct gossip_event){
 				      .kind = GOSSIP_EVENT_DEGRADED, .id = g->members[t.peer].id});
@@ -462,16 +473,28 @@ static void stall_step(struct gossip *g, struct test *t)
 	t->next = g->now + STALL_INTERVAL;
 }
 
-/* A second neighbour has fallen silent: this is larger than a node. See who is left, rather than
- * wait for each one's next heartbeat. */
+/* See who is left, rather than wait for each one's next heartbeat. */
 static void test_all(struct gossip *g)
 {
+	if (g->all_tested != 0 && g->now - g->all_tested < ALL_INTERVAL)
+		return;
+	g->all_tested = g->now;
 	for (unsigned i = 0; i < g->n_links; i++) {
 		struct link *l = &g->links[i];
 
 		if (l->state == LINK_ACTIVE && l->listed && g->now - l->heard > RECENT)
 			detector_test(g, l->peer, NONE);
 	}
+}
+
+/* A member was severed for silence, by us or by another. If it is the second within a short time,
+ * this is larger than a node: in a split, say, where everyone has links to the other side. */
+void detector_silenced(struct gossip *g, uint16_t m)
+{
+	if (g->silenced != m && g->silenced_at != 0 && g->now - g->silenced_at < SEVERAL_WITHIN)
+		test_all(g);
+	g->silenced = m;
+	g->silenced_at = g->now;
 }
 
 /* Whether another neighbour is as silent as this one. */
@@ -495,8 +518,7 @@ static void test_step(struct gossip *g, struct test *t)
 		stall_step(g, t);
 		return;
 	}
-	if (t->n_tries >= 1 && t->n_tries <= word_rounds(g) && !t->hail && t->initiator == NONE &&
-		(l || watch_find(g, t->peer)))
+	if (word_due(g, t) && !t->hail && t->initiator == NONE && (l || watch_find(g, t->peer)))
 		word_send(g, t);
 	if (t->n_tries < t->max_tries) {
 		test_try(g, t);
@@ -543,6 +565,13 @@ void detector_probe(struct gossip *g, uint32_t probe, enum gossip_probe result)
 	}
 }
 
+/* Both ways: it answers one of ours. */
+static void datagram_passed(struct link *l)
+{
+	l->degraded = l->degraded_told = false;
+	l->n_by_link = 0;
+}
+
 void detector_pong(struct gossip *g, uint16_t m, uint32_t nonce, bool by_link)
 {
 	struct test *t = test_find(g, m);
@@ -560,9 +589,8 @@ void detector_pong(struct gossip *g, uint16_t m, uint32_t nonce, bool by_link)
 	for (unsigned i = 0; l && !by_link && i < nonce - t->nonce && i < 4; i++)
 		loss_sample(g, l, true); /* those before it went unanswered */
 	if (l && !by_link)
-		l->degraded = l->degraded_told = false;
-	if (by_link && t->n_tries > 2)
-		t->by_link = true;
+		datagram_passed(l);
+	t->by_link = by_link;
 	if (l)
 		l->expected = g->now + (l->expected > g->now ? l->expected - g->now
 							     : GOSSIP_NEIGHBOURS_MAX *
@@ -702,7 +730,7 @@ void detector_beat(struct gossip *g, struct link *l, const struct wire_beat *bea
 	struct test *t;
 
 	if (!by_link && (beat->flags & BEAT_ECHO))
-		l->degraded = l->degraded_told = false;
+		datagram_passed(l);
 	if (by_link && (beat->flags & BEAT_DEGRADED))
 		l->by_link_until = g->now + 2 * GOSSIP_NEIGHBOURS_MAX * g->config.beat_interval;
 	if (l->any_in && gap >= 0x8000)

@@ -248,7 +248,7 @@ void gossip_config_init(struct gossip_config *config)
 	memset(config, 0, sizeof(*config));
 	config->beat_interval = 250 * MSEC;
 	config->slack_min = 30 * MSEC;
-	config->try_interval = 35 * MSEC;
+	config->try_interval = 30 * MSEC;
 	config->n_tries_min = 4;
 	config->n_tries_max = 12;
 	config->stall_after = SEC;

@@ -51,6 +51,7 @@ enum {
 /* `owner` says of `subject`: I tested it, at `version` of its record, with this outcome. */
 struct lost {
 	uint64_t version;
+	nsec_t since; /* when we learned of it */
 	uint16_t owner, subject;
 	uint8_t op;
 };
@@ -64,6 +65,7 @@ struct absent {
 	bool settled;     /* missing for so long that self-doubt has stopped counting it */
 	uint16_t accuser; /* one of the voters */
 	nsec_t since;
+	nsec_t heard;     /* when we learned last that someone hears its kernel; 0: never */
 	nsec_t next_look; /* when to consider a test of one's own again */
 };
 
@@ -107,8 +109,9 @@ struct link {
 	bool outgoing;
 	bool listed;   /* peer is in our record */
 	bool stalled;  /* peer was severed as stalled; the link is kept for its return */
-	bool degraded; /* datagrams have not been seen to pass both ways, or do not any more */
+	bool degraded; /* datagrams do not pass both ways: the link carries beats and pings too */
 	bool degraded_told;
+	uint8_t n_by_link; /* tests in a row that were answered on the link alone */
 	bool eager;
 	bool sync_wanted;
 	uint8_t purpose;
@@ -269,7 +272,8 @@ struct gossip {
 	struct gossip_addr witnesses[GOSSIP_WITNESSES_MAX];
 	size_t n_witnesses;
 	nsec_t repair_next, dial_next, shuffle_next, contact_next;
-	nsec_t linked_since; /* the last time there was a neighbour */
+	nsec_t fill_not_before; /* a lost neighbour's place is left to the rings until then */
+	nsec_t linked_since;    /* the last time there was a neighbour */
 	unsigned contact_failures;
 	uint64_t shuffled[4]; /* ids sent in the last shuffle: replaced first */
 	struct {
@@ -291,7 +295,8 @@ struct gossip {
 	struct watch watches[WATCHES_MAX];
 	size_t n_watches;
 	uint32_t next_nonce;
-	nsec_t severed;  /* when we last lost a neighbour to silence */
+	uint16_t silenced; /* the member that was severed last for silence, by anyone, and when */
+	nsec_t silenced_at, all_tested;
 	nsec_t lateness; /* of the own loop: a peak that decays */
 	nsec_t lateness_at;
 	uint32_t loss;        /* 65536ths, over all links */
@@ -485,6 +490,7 @@ void detector_heard_by(struct gossip *g, uint16_t from, uint16_t subject);
 void detector_probe(struct gossip *g, uint32_t probe, enum gossip_probe result);
 /* Someone severed `subject`: if it is our neighbour, see for ourselves. */
 void detector_severed_by(struct gossip *g, uint16_t owner, uint16_t subject, enum wire_op op);
+void detector_silenced(struct gossip *g, uint16_t m);
 void detector_test(struct gossip *g, uint16_t m, uint16_t initiator);
 void detector_hail(struct gossip *g, uint16_t m);
 void detector_link_gone(struct gossip *g, uint16_t m); /* no neighbour any more */

@@ -71,6 +71,9 @@
 /* Replacing a lost neighbour is no hurry while half are left, and may turn out needless. */
 #define REPAIR_DELAY (1050 * MSEC)
 #define REPAIR_SPREAD (500 * MSEC)
+/* Of two that a death made next to each other on a ring, the first links to the second. The second
+ * waits so long for it; a link to just anybody would have to be given up again. */
+#define FILL_DELAY (2500 * MSEC)
 /* The rings are followed when nobody has come or gone for so long: while a cluster starts, each
  * newcomer would move them. */
 #define RING_REST (1 * SEC)
@@ -91,7 +94,10 @@
 #define DIAL_MIN (1 * SEC)
 #define DIAL_MAX (60 * SEC)
 #define DIAL_SHARE 100
-/* Contacts: first retry, slowest retry while alone, and the look while linked. */
+/* Contacts: first retry, slowest retry while alone, and the look while linked. One that has not
+ * answered for CONTACT_AGAIN is asked anew: it may just have started, and the kernel would send a
+ * lost SYN again after a second only. */
+#define CONTACT_AGAIN (250 * MSEC)
 #define CONTACT_MIN (50 * MSEC)
 #define CONTACT_MAX (5 * SEC)
 #define CONTACT_LINKED (30 * SEC)
@@ -491,7 +497,6 @@ static void reply_send(struct gossip *g, struct link *l, bool accepted)
 static void active(struct gossip *g, struct link *l)
 {
 	l->state = LINK_ACTIVE;
-	l->degraded = true; /* until datagrams have passed both ways */
 	l->since = g->now;
 	passive_remove(g, g->members[l->peer].id);
 	spread_link_up(g, l, l->digest);
@@ -593,6 +598,16 @@ static void greeted_by_opener(struct gossip *g, struct link *l, const struct wir
 		active(g, l);
 }
 
+/* Whether to take the record that came along. Of a member that is there, every change is on its way
+ * as a delta, a quarter of its size: taken from here, the record would go on to all instead. */
+static bool hello_is_news(const struct gossip *g, const struct wire_hello *hello)
+{
+	uint16_t m = member_find(g, hello->id);
+
+	return m == NONE || !member_reachable(g, m) ||
+	       g->members[m].incarnation != hello->incarnation;
+}
+
 void membership_hello(struct gossip *g, struct link *l, struct reader *r)
 {
 	struct wire_hello hello;
@@ -609,7 +624,8 @@ void membership_hello(struct gossip *g, struct link *l, struct reader *r)
 		link_drop(g, l, false); /* an address that has another owner now */
 		return;
 	}
-	spread_record(g, &hello.record);
+	if (hello_is_news(g, &hello))
+		spread_record(g, &hello.record);
 	peer = member_find(g, hello.id);
 	if (peer == NONE || g->members[peer].incarnation > hello.incarnation ||
 		(l->outgoing && l->peer != NONE && l->peer != peer)) {
@@ -825,10 +841,13 @@ void membership_lost_neighbour(struct gossip *g)
 {
 	nsec_t at;
 
-	if (links_listed(g) > wanted(g) / 2)
+	if (links_listed(g) > wanted(g) / 2) {
 		at = g->now + REPAIR_DELAY + random_below(g, REPAIR_SPREAD);
-	else
+		if (g->fill_not_before <= g->now)
+			g->fill_not_before = g->now + FILL_DELAY;
+	} else {
 		at = g->now + random_below(g, REPAIR_URGENT);
+	}
 	if (at < g->repair_next || g->repair_next < g->now)
 		g->repair_next = at;
 	if (links_listed(g) == 0)
@@ -957,15 +976,15 @@ static bool repair_rings(struct gossip *g)
 static void repair(struct gossip *g)
 {
 	unsigned n = links_wanted_taken(g);
-	/* Others are being rung up by the rings; filling up is for those who are short. */
-	bool resting = g->now - g->reach_changed >= RING_REST, found = true, ring;
+	bool resting = g->now - g->reach_changed >= RING_REST, found = true, ring, waits;
 	nsec_t again;
 
 	g->repair_next = g->now + REPAIR_IDLE + random_below(g, REPAIR_IDLE);
 	ring = repair_rings(g);
+	waits = n > wanted(g) / 2 && g->now < g->fill_not_before;
 	if (!ring && resting && n > wanted(g))
 		trim(g);
-	while (!ring && n < wanted(g) && found) {
+	while (!ring && !waits && n < wanted(g) && found) {
 		found = repair_one(g);
 		n++;
 	}
@@ -974,6 +993,8 @@ static void repair(struct gossip *g)
 		g->repair_next = g->now + REPAIR_AGAIN + random_below(g, REPAIR_AGAIN);
 	} else if (n >= wanted(g)) {
 		g->n_repairs = 0;
+	} else if (waits) {
+		g->repair_next = g->fill_not_before + random_below(g, REPAIR_SPREAD);
 	} else if (found) {
 		again = REPAIR_AGAIN << (g->n_repairs < 5 ? g->n_repairs : 5);
 		g->n_repairs += g->n_repairs < 5 && n > wanted(g) / 2;
@@ -1035,10 +1056,25 @@ static bool address_reachable(const struct gossip *g, const struct gossip_addr *
 	return false;
 }
 
+/* Whether this contact is being asked already; not if that has gone on for too long. */
+static bool contact_asked(struct gossip *g, const struct gossip_addr *a)
+{
+	for (unsigned i = 0; i < g->n_links; i++) {
+		struct link *l = &g->links[i];
+
+		if (l->state != LINK_OPENING || !gossip_addr_equal(&l->address, a))
+			continue;
+		if (g->now - l->since < CONTACT_AGAIN)
+			return true;
+		link_drop(g, l, false);
+	}
+	return false;
+}
+
 static void contact(struct gossip *g)
 {
+	size_t first = random_below(g, g->n_contacts);
 	bool alone = links_listed(g) == 0;
-	const struct gossip_addr *a;
 	nsec_t wait = CONTACT_LINKED;
 
 	if (alone) {
@@ -1047,11 +1083,15 @@ static void contact(struct gossip *g)
 		g->contact_failures++;
 	}
 	g->contact_next = g->now + wait / 2 + random_below(g, wait);
-	if (g->n_contacts == 0)
+	for (size_t i = 0; i < g->n_contacts; i++) {
+		const struct gossip_addr *a = &g->contacts[(first + i) % g->n_contacts];
+
+		if (gossip_addr_equal(a, &g->config.address) || contact_asked(g, a))
+			continue;
+		if (alone || !address_reachable(g, a))
+			link_request(g, NONE, a, PURPOSE_JOIN);
 		return;
-	a = &g->contacts[random_below(g, g->n_contacts)];
-	if (!gossip_addr_equal(a, &g->config.address) && (alone || !address_reachable(g, a)))
-		link_request(g, NONE, a, PURPOSE_JOIN);
+	}
 }
 
 /* ---- Time ---- */

@@ -17,7 +17,7 @@
  * Since a path is gone only when every link to it is severed, two votes are the least that is
  * asked for and usually all its neighbours have voted. The two matter for who had one neighbour
  * only, or whose neighbours died with it: nobody has tested those. Each member then rolls dice,
- * so that about four of the cluster test it (a handful of random members probed directly,
+ * so that about eight of the cluster test it (a handful of random members probed directly,
  * whatever N is), and what they hear goes into their records like any other loss.
  *
  * Doubt. lashup has none: an isolated node declares all others dead. Consul and Rapid ask for a
@@ -48,12 +48,13 @@
  * syncs. */
 #define AFTER_DOUBT (2 * SEC)
 #define LONG_PAUSE (500 * MSEC)
-/* Untested absentees are looked at after so long, then again at growing intervals. Longer than the
- * neighbours' own tests take. */
-#define LOOK_AFTER (300 * MSEC)
+/* Untested absentees are looked at after so long, the time in which word of tests that are over
+ * gets here; then again at growing intervals from the second on, which is longer than a look. */
+#define LOOK_AFTER (50 * MSEC)
+#define LOOK_INTERVAL_MIN (400 * MSEC)
 #define LOOK_INTERVAL_MAX (5 * SEC)
 /* Members that look at one absentee, on average, each time. */
-#define LOOKERS 4
+#define LOOKERS 8
 /* Votes of silence that a verdict needs, as far as there are voters. */
 #define VOTES_NEEDED 2
 /* With many absent, judge no more often than this. */
@@ -161,6 +162,33 @@ static void announce(struct gossip *g, const struct absent *a, enum gossip_statu
 		trace_clear(g, a->member);
 }
 
+/* Whom a reachable member speaks of as lost, if that is absent. */
+static struct absent *lost_absent(struct gossip *g, const struct lost *lost)
+{
+	if (!member_reachable(g, lost->owner) || !(g->members[lost->subject].flags & MEMBER_ABSENT))
+		return NULL;
+	return &g->absent[g->scratch[lost->subject]];
+}
+
+static void kernel_count(struct absent *a, const struct lost *lost)
+{
+	a->stalled |= lost->op == OP_STALLED;
+	a->agentless |= lost->op == OP_AGENTLESS;
+	a->accuser = lost->owner;
+	if (lost->since > a->heard)
+		a->heard = lost->since;
+}
+
+/* A vote from before its last link, or from before someone heard its kernel, counts for nothing:
+ * else the last one who hears the kernel, leaving, would turn old silence into a death. */
+static void silence_count(struct gossip *g, struct absent *a, const struct lost *lost)
+{
+	if (!lost_valid(g, lost) || (a->heard != 0 && lost->since <= a->heard))
+		return;
+	a->votes += a->votes < UINT8_MAX;
+	a->accuser = lost->owner;
+}
+
 /* Counts what reachable members say of the absent. */
 static void votes_count(struct gossip *g)
 {
@@ -173,22 +201,16 @@ static void votes_count(struct gossip *g)
 		g->scratch[a->member] = i;
 	}
 	for (size_t i = 0; i < g->n_lost; i++) {
-		const struct lost *lost = &g->lost[i];
-		struct absent *a;
+		struct absent *a = lost_absent(g, &g->lost[i]);
 
-		if (!member_reachable(g, lost->owner) ||
-			!(g->members[lost->subject].flags & MEMBER_ABSENT))
-			continue;
-		a = &g->absent[g->scratch[lost->subject]];
-		if (lost->op == OP_STALLED)
-			a->stalled = true;
-		else if (lost->op == OP_AGENTLESS)
-			a->agentless = true;
-		else if (!lost_valid(g, lost))
-			continue; /* it has been linked since */
-		else if (a->votes < UINT8_MAX)
-			a->votes++;
-		a->accuser = lost->owner;
+		if (a && g->lost[i].op != OP_SILENT)
+			kernel_count(a, &g->lost[i]);
+	}
+	for (size_t i = 0; i < g->n_lost; i++) {
+		struct absent *a = lost_absent(g, &g->lost[i]);
+
+		if (a && g->lost[i].op == OP_SILENT)
+			silence_count(g, a, &g->lost[i]);
 	}
 }
 
@@ -257,8 +279,8 @@ static void look(struct gossip *g, struct absent *a)
 {
 	nsec_t interval = (g->now - a->since) / 2;
 
-	if (interval < LOOK_AFTER)
-		interval = LOOK_AFTER;
+	if (interval < LOOK_INTERVAL_MIN)
+		interval = LOOK_INTERVAL_MIN;
 	if (interval > LOOK_INTERVAL_MAX)
 		interval = LOOK_INTERVAL_MAX;
 	a->next_look = g->now + interval + random_below(g, interval / 4);
@@ -277,11 +299,12 @@ static bool judge(struct gossip *g, struct absent *a)
 		g->rings_known = false; /* come or gone, not just moved on the tree */
 		g->reach_changed = g->now;
 		a->noted = true;
+		if (!gone)
+			membership_found(g);
 	}
 	if (!gone) {
 		member->flags &= ~MEMBER_ABSENT;
 		member->flags |= MEMBER_SEEN_UP;
-		membership_found(g);
 		announce(g, a, GOSSIP_STATUS_UP);
 		return true;
 	}
