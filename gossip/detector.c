@@ -49,6 +49,9 @@
 #define LATENESS_MAX (250 * MSEC)
 /* It is forgotten by a sixteenth of itself each second. */
 #define LATENESS_DECAY 16
+/* After a longer one, what was read since is no proof that anybody is still there: all neighbours
+ * are tested, and no verdict given for a while. */
+#define LONG_PAUSE (500 * MSEC)
 /* After a pause, heartbeats may have overflowed the socket's buffer: so much grace. */
 #define PAUSE_GRACE (250 * MSEC)
 /* Between the tries of a test whose kernel answers. */
@@ -67,8 +70,9 @@
 /* Word is said three times where more than 1 % is lost. */
 #define WORD_LOSS 655
 #define WORD_ROUNDS 3
-/* Of one that is no neighbour, the loss on the way is not known: tries enough for a node that loses
- * three quarters of what it gets. It is such nodes that have lost all their neighbours alive. */
+/* Of one that is no neighbour, or has only just become one, the loss on the way is not known: tries
+ * enough for a node that loses three quarters of what it gets. It is such nodes that have lost all
+ * their neighbours alive. */
 #define TRIES_UNMEASURED 8
 /* Nonces of one test. */
 #define NONCES 64
@@ -149,6 +153,10 @@ static unsigned tries(const struct gossip *g, const struct link *l)
 	}
 	if (n < g->config.n_tries_min)
 		n = g->config.n_tries_min;
+	if ((!l || l->n_rtt == 0) && n < TRIES_UNMEASURED)
+		n = TRIES_UNMEASURED;
+	if (l && l->degraded_told)
+		n = g->config.n_tries_max;
 	return n < g->config.n_tries_max ? n : g->config.n_tries_max;
 }
 
@@ -217,9 +225,7 @@ static struct test *test_start(struct gossip *g, uint16_t m)
 	memset(t, 0, sizeof(*t));
 	t->peer = m;
 	t->initiator = t->initiator2 = NONE;
-	t->max_tries = l && l->degraded_told ? g->config.n_tries_max : tries(g, l);
-	if (!l && t->max_tries < TRIES_UNMEASURED && t->max_tries < g->config.n_tries_max)
-		t->max_tries = TRIES_UNMEASURED;
+	t->max_tries = tries(g, l);
 	t->nonce = g->next_nonce;
 	g->next_nonce += NONCES;
 	t->started = t->next = g->now;
@@ -473,18 +479,24 @@ static void stall_step(struct gossip *g, struct test *t)
 	t->next = g->now + STALL_INTERVAL;
 }
 
+/* Tests all neighbours that have said nothing for so long. */
+static void test_links(struct gossip *g, nsec_t silent)
+{
+	for (unsigned i = 0; i < g->n_links; i++) {
+		struct link *l = &g->links[i];
+
+		if (l->state == LINK_ACTIVE && l->listed && g->now - l->heard >= silent)
+			detector_test(g, l->peer, NONE);
+	}
+}
+
 /* See who is left, rather than wait for each one's next heartbeat. */
 static void test_all(struct gossip *g)
 {
 	if (g->all_tested != 0 && g->now - g->all_tested < ALL_INTERVAL)
 		return;
 	g->all_tested = g->now;
-	for (unsigned i = 0; i < g->n_links; i++) {
-		struct link *l = &g->links[i];
-
-		if (l->state == LINK_ACTIVE && l->listed && g->now - l->heard > RECENT)
-			detector_test(g, l->peer, NONE);
-	}
+	test_links(g, RECENT);
 }
 
 /* A member was severed for silence, by us or by another. If it is the second within a short time,
@@ -841,7 +853,10 @@ void detector_late(struct gossip *g, nsec_t late)
 		g->lateness = late;
 	if (late < PAUSE)
 		return;
-	verdict_paused(g, late);
+	if (late >= LONG_PAUSE) {
+		verdict_paused(g);
+		test_links(g, 0);
+	}
 	for (unsigned i = 0; i < g->n_links; i++) {
 		struct link *l = &g->links[i];
 

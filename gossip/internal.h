@@ -60,6 +60,7 @@ struct lost {
 struct absent {
 	uint16_t member;
 	uint8_t votes; /* of reachable members that tested this version and heard nothing */
+	uint8_t near;  /* of these, of members that its record lists: its neighbours */
 	bool stalled, agentless; /* a reachable member hears its kernel */
 	bool noted;       /* judged at least once without a path: not just moved on the tree */
 	bool settled;     /* missing for so long that self-doubt has stopped counting it */
@@ -444,7 +445,7 @@ void verdict_tick(struct gossip *g);
 nsec_t verdict_deadline(const struct gossip *g);
 void verdict_witness(struct gossip *g, uint32_t probe, enum gossip_probe result);
 bool tombstone_covers(const struct gossip *g, uint64_t id, uint64_t incarnation, uint64_t version);
-void verdict_paused(struct gossip *g, nsec_t late); /* our loop stood still */
+void verdict_paused(struct gossip *g); /* our loop stood still for long */
 /* A step on m's way to a verdict; the first of its kind counts. */
 void trace_note(struct gossip *g, uint16_t m, enum trace_step step);
 void trace_clear(struct gossip *g, uint16_t m); /* it was heard, or is forgotten */

@@ -18,7 +18,8 @@
  * asked for and usually all its neighbours have voted. The two matter for who had one neighbour
  * only, or whose neighbours died with it: nobody has tested those. Each member then rolls dice,
  * so that about eight of the cluster test it (a handful of random members probed directly,
- * whatever N is), and what they hear goes into their records like any other loss.
+ * whatever N is), and what they hear goes into their records like any other loss. Where its own
+ * neighbours have not voted, the verdict waits LOOK_TIME for who may have heard it.
  *
  * Doubt. lashup has none: an isolated node declares all others dead. Consul and Rapid ask for a
  * majority: in a half-and-half split nobody acts. Here a part of the cluster gives verdicts
@@ -47,12 +48,13 @@
 /* No verdict so long after doubt, or after a pause of our own that others may have noticed: two
  * syncs. */
 #define AFTER_DOUBT (2 * SEC)
-#define LONG_PAUSE (500 * MSEC)
 /* Untested absentees are looked at after so long, the time in which word of tests that are over
  * gets here; then again at growing intervals from the second on, which is longer than a look. */
 #define LOOK_AFTER (50 * MSEC)
 #define LOOK_INTERVAL_MIN (400 * MSEC)
 #define LOOK_INTERVAL_MAX (5 * SEC)
+/* A look and word of it: eight pings, their time-out, and a flood. */
+#define LOOK_TIME (400 * MSEC)
 /* Members that look at one absentee, on average, each time. */
 #define LOOKERS 8
 /* Votes of silence that a verdict needs, as far as there are voters. */
@@ -186,6 +188,7 @@ static void silence_count(struct gossip *g, struct absent *a, const struct lost 
 	if (!lost_valid(g, lost) || (a->heard != 0 && lost->since <= a->heard))
 		return;
 	a->votes += a->votes < UINT8_MAX;
+	a->near += a->near < UINT8_MAX && member_lists(g, lost->subject, lost->owner);
 	a->accuser = lost->owner;
 }
 
@@ -195,7 +198,7 @@ static void votes_count(struct gossip *g)
 	for (size_t i = 0; i < g->n_absent; i++) {
 		struct absent *a = &g->absent[i];
 
-		a->votes = 0;
+		a->votes = a->near = 0;
 		a->stalled = a->agentless = false;
 		a->accuser = NONE;
 		g->scratch[a->member] = i;
@@ -230,10 +233,9 @@ static void self_set(struct gossip *g, enum gossip_self state)
 	event_push(g, &(struct gossip_event){.kind = GOSSIP_EVENT_SELF, .self = state});
 }
 
-void verdict_paused(struct gossip *g, nsec_t late)
+void verdict_paused(struct gossip *g)
 {
-	if (late >= LONG_PAUSE)
-		g->verdict_not_before = g->now + AFTER_DOUBT;
+	g->verdict_not_before = g->now + AFTER_DOUBT;
 }
 
 /* Whether having no link at all is our own fault. `n_there` others were up. */
@@ -288,11 +290,24 @@ static void look(struct gossip *g, struct absent *a)
 		detector_test(g, a->member, NONE);
 }
 
+static unsigned votes_needed(const struct gossip *g)
+{
+	return g->n_reachable >= VOTES_NEEDED ? VOTES_NEEDED : 1;
+}
+
+/* When the votes suffice. Neighbours that have lost it do at once. Others may have had no way to it
+ * ever (a rack that is cut one way): those who hear it get the time to say so. */
+static nsec_t verdict_due(const struct gossip *g, const struct absent *a)
+{
+	if (a->votes < votes_needed(g))
+		return NSEC_NEVER;
+	return a->near >= votes_needed(g) ? 0 : a->since + LOOK_TIME;
+}
+
 /* True if the member is absent no more. */
 static bool judge(struct gossip *g, struct absent *a)
 {
 	struct member *member = &g->members[a->member];
-	unsigned needed = g->n_reachable >= VOTES_NEEDED ? VOTES_NEEDED : 1;
 	bool gone = member->parent == NONE;
 
 	if (gone != a->noted || (!gone && member->status != GOSSIP_STATUS_UP)) {
@@ -312,7 +327,7 @@ static bool judge(struct gossip *g, struct absent *a)
 		announce(g, a, a->agentless ? GOSSIP_STATUS_AGENTLESS : GOSSIP_STATUS_STALLED);
 		return false;
 	}
-	if (a->votes >= needed) {
+	if (verdict_due(g, a) <= g->now) {
 		if (g->self_state == GOSSIP_SELF_WELL && g->now >= g->verdict_not_before)
 			announce(g, a, GOSSIP_STATUS_DOWN);
 	} else if (member->status != GOSSIP_STATUS_DOWN && a->next_look <= g->now) {
@@ -406,17 +421,27 @@ void verdict_witness(struct gossip *g, uint32_t probe, enum gossip_probe result)
 	g->verdict_dirty = true;
 }
 
+/* When something is to be done about an undecided absentee. */
+static nsec_t next_step(const struct gossip *g, const struct absent *a)
+{
+	nsec_t due = verdict_due(g, a);
+
+	if (a->agentless || a->stalled || g->members[a->member].status == GOSSIP_STATUS_DOWN ||
+		due <= g->now)
+		return NSEC_NEVER;
+	due = due < a->next_look ? due : a->next_look;
+	return due > g->now ? due : g->now + MSEC;
+}
+
 /* When to judge again though nothing changes. */
 static nsec_t next_time(const struct gossip *g)
 {
 	nsec_t next = g->n_absent > 0 ? g->now + SEC : NSEC_NEVER;
 
 	for (size_t i = 0; i < g->n_absent; i++) {
-		const struct absent *a = &g->absent[i];
+		nsec_t step = next_step(g, &g->absent[i]);
 
-		if (a->votes < VOTES_NEEDED && !a->agentless && !a->stalled &&
-			g->members[a->member].status != GOSSIP_STATUS_DOWN && a->next_look < next)
-			next = a->next_look > g->now ? a->next_look : g->now + MSEC;
+		next = step < next ? step : next;
 	}
 	if (next != NSEC_NEVER && g->n_witnesses > 0 && links_listed(g) == 0)
 		next = g->now + WITNESS_INTERVAL;
