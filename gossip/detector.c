@@ -609,6 +609,8 @@ void detector_pong(struct gossip *g, uint16_t m, uint32_t nonce, bool by_link)
 								       g->config.beat_interval);
 	if (l)
 		detector_at(g, l->expected + slack(g, l));
+	if (l)
+		verdict_proven(g);
 	test_heard(g, t);
 }
 

@@ -251,7 +251,7 @@ struct gossip {
 	nsec_t verdict_asked;      /* judged last */
 	nsec_t verdict_not_before; /* no verdict before: doubt has just ended */
 	enum gossip_self self_state;
-
+	bool unproven; /* we have paused, and no neighbour has answered since */
 	nsec_t doubt_since;
 	bool local_ok;
 	nsec_t witness_asked, witness_heard;
@@ -446,6 +446,7 @@ nsec_t verdict_deadline(const struct gossip *g);
 void verdict_witness(struct gossip *g, uint32_t probe, enum gossip_probe result);
 bool tombstone_covers(const struct gossip *g, uint64_t id, uint64_t incarnation, uint64_t version);
 void verdict_paused(struct gossip *g); /* our loop stood still for long */
+void verdict_proven(struct gossip *g); /* and a neighbour has answered since */
 /* A step on m's way to a verdict; the first of its kind counts. */
 void trace_note(struct gossip *g, uint16_t m, enum trace_step step);
 void trace_clear(struct gossip *g, uint16_t m); /* it was heard, or is forgotten */

@@ -65,6 +65,8 @@
 #define DEGREE_SPARE 2
 /* A connection that takes longer than this will not make a good neighbour. */
 #define OPEN_TIMEOUT (1500 * MSEC)
+/* Nor does one that takes longer than this keep others from being asked. */
+#define OPEN_PATIENCE (300 * MSEC)
 #define GREET_TIMEOUT (2 * SEC)
 /* The peer's record has this long to list us, before the edge is taken for one-sided. */
 #define UNLISTED_MAX (2500 * MSEC)
@@ -152,7 +154,7 @@ unsigned links_listed(const struct gossip *g)
 	return n;
 }
 
-/* Neighbours, those kept a place for, and those being asked. */
+/* Neighbours, those kept a place for, and those being asked that may still answer. */
 static unsigned links_wanted_taken(const struct gossip *g)
 {
 	unsigned n = 0;
@@ -163,7 +165,7 @@ static unsigned links_wanted_taken(const struct gossip *g)
 		if (l->state == LINK_ACTIVE)
 			n += !l->stalled || g->now - l->since < STALLED_COUNTS;
 		else if (l->state != LINK_FREE)
-			n += l->outgoing;
+			n += l->outgoing && g->now - l->since < OPEN_PATIENCE;
 	}
 	return n;
 }
@@ -503,6 +505,7 @@ static void active(struct gossip *g, struct link *l)
 	link_list(g, l);
 	detector_link_up(g, l);
 	multicast_link_up(g, l);
+	verdict_proven(g);
 	g->contact_failures = 0;
 }
 

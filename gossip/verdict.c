@@ -236,6 +236,13 @@ static void self_set(struct gossip *g, enum gossip_self state)
 void verdict_paused(struct gossip *g)
 {
 	g->verdict_not_before = g->now + AFTER_DOUBT;
+	g->unproven = true;
+}
+
+void verdict_proven(struct gossip *g)
+{
+	g->verdict_dirty |= g->unproven;
+	g->unproven = false;
 }
 
 /* Whether having no link at all is our own fault. `n_there` others were up. */
@@ -290,6 +297,13 @@ static void look(struct gossip *g, struct absent *a)
 		detector_test(g, a->member, NONE);
 }
 
+/* Not in doubt, nor just out of it, nor yet to see that our neighbours are there still. */
+static bool may_judge(const struct gossip *g)
+{
+	return g->self_state == GOSSIP_SELF_WELL && g->now >= g->verdict_not_before &&
+	       (!g->unproven || links_listed(g) == 0);
+}
+
 static unsigned votes_needed(const struct gossip *g)
 {
 	return g->n_reachable >= VOTES_NEEDED ? VOTES_NEEDED : 1;
@@ -328,7 +342,7 @@ static bool judge(struct gossip *g, struct absent *a)
 		return false;
 	}
 	if (verdict_due(g, a) <= g->now) {
-		if (g->self_state == GOSSIP_SELF_WELL && g->now >= g->verdict_not_before)
+		if (may_judge(g))
 			announce(g, a, GOSSIP_STATUS_DOWN);
 	} else if (member->status != GOSSIP_STATUS_DOWN && a->next_look <= g->now) {
 		look(g, a);
