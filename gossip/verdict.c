@@ -31,7 +31,7 @@
  *
  * With no link at all, small numbers mislead: of three nodes, one that lost two links is more
  * likely cut off than right. It gives no verdict until someone outside the overlay (a witness:
- * gateway, master) or a lost member's own kernel has answered since. Of two nodes, either view
+ * gateway, master) or a lost member's own kernel has answered just now. Of two nodes, either view
  * is as likely; without witnesses the peer is taken for dead unless the own carrier is down.
  *
  * After doubt, a pause: tables are exchanged first, and what was lost meanwhile is looked at
@@ -64,6 +64,8 @@
 #define VERDICT_MANY 64
 /* While there is no link: how often a witness is asked. */
 #define WITNESS_INTERVAL (200 * MSEC)
+/* An answer is proof for so long: a probe of a lost member a second, and half of one more. */
+#define PROOF_FRESH (1500 * MSEC)
 /* Forgotten members' records are refused for so long: others forget them within seconds. */
 #define TOMBSTONE_LIFE (3600 * SEC)
 #define TOMBSTONES_MAX 4096
@@ -245,19 +247,23 @@ void verdict_proven(struct gossip *g)
 	g->unproven = false;
 }
 
+/* Whether an answer that came then shows that our path works now. */
+static bool proves(const struct gossip *g, nsec_t heard)
+{
+	return heard > g->linked_since && g->now - heard < PROOF_FRESH;
+}
+
 /* Whether having no link at all is our own fault. `n_there` others were up. */
 static bool alone_in_doubt(struct gossip *g, size_t n_there)
 {
-	if (g->kernel_heard > g->linked_since)
-		return false; /* our path works */
-	if (g->n_witnesses > 0)
-		return g->witness_heard <= g->linked_since;
-	return n_there >= 2;
+	if (proves(g, g->kernel_heard) || proves(g, g->witness_heard))
+		return false;
+	return g->n_witnesses > 0 || n_there >= 2;
 }
 
 static void doubt_update(struct gossip *g)
 {
-	size_t n_missing = 0, n_heard = 0;
+	size_t n_missing = 0, n_heard = 0, n_new = 0; /* new to us, who have just started */
 	bool alone = links_listed(g) == 0;
 
 	for (size_t i = 0; i < g->n_absent; i++) {
@@ -269,12 +275,14 @@ static void doubt_update(struct gossip *g)
 			n_heard++;
 		else if ((g->members[a->member].flags & MEMBER_SEEN_UP) && !a->settled)
 			n_missing++;
+		else if (g->members[a->member].status != GOSSIP_STATUS_DOWN)
+			n_new++;
 	}
 	if (!alone)
 		g->linked_since = g->now;
 	if (!g->local_ok)
 		self_set(g, GOSSIP_SELF_CUT_OFF);
-	else if (alone && n_missing > 0 && alone_in_doubt(g, n_missing + n_heard))
+	else if (alone && n_missing + n_new > 0 && alone_in_doubt(g, n_missing + n_new + n_heard))
 		self_set(g, GOSSIP_SELF_CUT_OFF);
 	else if ((g->n_reachable + n_heard) * 1000 <
 		 g->config.minority_permille * (g->n_reachable + n_heard + n_missing))
