@@ -17,9 +17,9 @@
  *    and a counter, so that no clock step can revive or bury anyone.
  *  - A record also holds `lost`: what its owner heard when it tested a lost neighbour. Without it
  *    "no path" would be all that others know, and an agent's restart would look like a host's
- * death. A verdict of silence names the version of the record that was tested; once its subject has
- * gained a neighbour in a later version, the old verdict counts for nothing. (Not at any later
- * version: in a split everyone's record changes while the last news still comes through.)
+ *    death. It names the incarnation and version that were tested; once its subject has started
+ *    again, or gained a neighbour in a later version, it counts for nothing. (Not at any later
+ *    version: in a split everyone's record changes while the last news still comes through.)
  *
  * Members are named by dense 16-bit indices; a record is 64 bytes, since everyone holds everyone's:
  * 10,000 members cost 0.7 MB. All digests are XORs of one hash per record, kept up to date.
@@ -440,9 +440,10 @@ static void lost_set(
 		*lost = (struct lost){.owner = owner, .subject = subject};
 		g->members[owner].n_lost++;
 	}
-	if (lost->op == said->op && lost->version == said->version)
+	if (lost->op == said->op && lost->boot == said->boot && lost->version == said->version)
 		return; /* said before: no news */
 	*lost = (struct lost){.version = said->version,
+		.boot = said->boot,
 		.since = g->now,
 		.owner = owner,
 		.subject = subject,
@@ -675,6 +676,7 @@ void record_item(const struct gossip *g, uint16_t m, struct wire_item *ret)
 			ret->record.lost[ret->record.n_lost++] =
 				(struct wire_lost){.id = g->members[g->lost[i].subject].id,
 					.version = g->lost[i].version,
+					.boot = g->lost[i].boot,
 					.op = g->lost[i].op};
 	}
 	ret->record.metadata = NULL;
@@ -686,8 +688,10 @@ static void own_step(struct gossip *g, enum wire_op op, uint16_t subject, bool u
 {
 	struct member *self = &g->members[g->self];
 	uint64_t base = self->version;
-	struct wire_lost said = {
-		.op = op, .id = g->members[subject].id, .version = g->members[subject].version};
+	struct wire_lost said = {.op = op,
+		.id = g->members[subject].id,
+		.version = g->members[subject].version,
+		.boot = wire_boot(g->members[subject].incarnation)};
 
 	if (!rumour_own_pending(g)) {
 		digest_toggle(g, self);
@@ -698,7 +702,7 @@ static void own_step(struct gossip *g, enum wire_op op, uint16_t subject, bool u
 	}
 	op_apply(g, g->self, &said);
 	g->changed = g->now;
-	rumour_own(g, op, subject, said.version, urgent, base);
+	rumour_own(g, &said, subject, urgent, base);
 }
 
 /* What our record says of those that are back, or too many. Said along with another change,

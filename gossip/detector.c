@@ -580,6 +580,7 @@ void detector_probe(struct gossip *g, uint32_t probe, enum gossip_probe result)
 /* Both ways: it answers one of ours. */
 static void datagram_passed(struct link *l)
 {
+	l->proven = true;
 	l->degraded = l->degraded_told = false;
 	l->n_by_link = 0;
 }
@@ -693,7 +694,7 @@ static void beat_send(struct gossip *g, struct link *l, uint8_t flags)
 	write_message_begin(&p.w, WIRE_BEAT);
 	wire_beat_write(&p.w, &beat);
 	write_message_end(&p.w);
-	if (!l->degraded)
+	if (!l->degraded && l->proven)
 		spread_ride(g, l, &p.w);
 	member_address(g, l->peer, &to);
 	packet_send(g, &p, &to);

@@ -53,6 +53,7 @@ struct lost {
 	uint64_t version;
 	nsec_t since; /* when we learned of it */
 	uint16_t owner, subject;
+	uint16_t boot; /* of the incarnation that was tested */
 	uint8_t op;
 };
 
@@ -87,7 +88,7 @@ struct rumour {
 	uint64_t base;
 	struct {
 		uint64_t version;
-		uint16_t subject;
+		uint16_t subject, boot;
 		uint8_t op;
 	} ops[WIRE_OPS_MAX];
 };
@@ -110,6 +111,7 @@ struct link {
 	bool outgoing;
 	bool listed;   /* peer is in our record */
 	bool stalled;  /* peer was severed as stalled; the link is kept for its return */
+	bool proven;   /* datagrams have passed both ways: news may go by them */
 	bool degraded; /* datagrams do not pass both ways: the link carries beats and pings too */
 	bool degraded_told;
 	uint8_t n_by_link; /* tests in a row that were answered on the link alone */
@@ -378,12 +380,13 @@ static inline bool member_reachable(const struct gossip *g, uint16_t m)
 {
 	return g->members[m].parent != NONE;
 }
-/* Whether `subject` has not gained a neighbour since the version that was tested. */
+/* Whether `subject` has neither started again nor gained a neighbour since it was tested. */
 static inline bool lost_valid(const struct gossip *g, const struct lost *lost)
 {
 	const struct member *m = &g->members[lost->subject];
 
-	return lost->version + m->since_add >= m->version;
+	return lost->boot == wire_boot(m->incarnation) &&
+	       lost->version + m->since_add >= m->version;
 }
 uint16_t member_random(struct gossip *g); /* any slot with a seen record, or NONE */
 
@@ -410,7 +413,7 @@ int members_reserve(struct gossip *g, size_t n);
 void rumour_add_delta(struct gossip *g, const struct wire_item *item, uint16_t owner, bool urgent);
 void rumour_add_record(struct gossip *g, uint16_t owner, bool urgent);
 /* Our own change: joined to the last one while nobody has seen it. */
-void rumour_own(struct gossip *g, enum wire_op op, uint16_t subject, uint64_t version, bool urgent,
+void rumour_own(struct gossip *g, const struct wire_lost *said, uint16_t subject, bool urgent,
 	uint64_t base);
 bool rumour_own_pending(const struct gossip *g);
 void spread_news(

@@ -1195,7 +1195,7 @@ int gossip_preload_link(
 	if (now > g->now)
 		g->now = now;
 	l->state = LINK_ACTIVE;
-	l->listed = l->eager = true;
+	l->listed = l->eager = l->proven = true;
 	l->outgoing = outgoing;
 	l->peer = peer;
 	l->incarnation = g->members[peer].incarnation;

@@ -206,6 +206,7 @@ void rumour_add_delta(struct gossip *g, const struct wire_item *item, uint16_t o
 			break;
 		}
 		r->ops[r->n_ops].version = item->delta.ops[i].version;
+		r->ops[r->n_ops].boot = item->delta.ops[i].boot;
 		r->ops[r->n_ops].subject = subject;
 		r->ops[r->n_ops++].op = item->delta.ops[i].op;
 	}
@@ -233,7 +234,7 @@ bool rumour_own_pending(const struct gossip *g)
 	       r->base + 1 == g->members[g->self].version;
 }
 
-void rumour_own(struct gossip *g, enum wire_op op, uint16_t subject, uint64_t version, bool urgent,
+void rumour_own(struct gossip *g, const struct wire_lost *said, uint16_t subject, bool urgent,
 	uint64_t base)
 {
 	uint16_t news_link = g->news_link;
@@ -256,9 +257,10 @@ void rumour_own(struct gossip *g, enum wire_op op, uint16_t subject, uint64_t ve
 			return;
 		r->boot = wire_boot(g->config.incarnation);
 	}
-	r->ops[r->n_ops].version = version;
+	r->ops[r->n_ops].version = said->version;
+	r->ops[r->n_ops].boot = said->boot;
 	r->ops[r->n_ops].subject = subject;
-	r->ops[r->n_ops++].op = op;
+	r->ops[r->n_ops++].op = said->op;
 }
 
 /* It came again: by this link it need not go. */
@@ -298,6 +300,7 @@ static void rumour_item(struct gossip *g, const struct rumour *r, struct wire_it
 	for (unsigned i = 0; i < r->n_ops; i++)
 		ret->delta.ops[i] = (struct wire_lost){.id = g->members[r->ops[i].subject].id,
 			.version = r->ops[i].version,
+			.boot = r->ops[i].boot,
 			.op = r->ops[i].op};
 }
 
@@ -355,7 +358,7 @@ static bool news_send(struct gossip *g, unsigned slot)
 	struct link *l = &g->links[slot];
 	bool more;
 
-	if (l->degraded) {
+	if (l->degraded || !l->proven) {
 		struct frame f;
 
 		frame_init(g, &f, WIRE_NEWS, 1400);

@@ -174,8 +174,10 @@ static struct absent *lost_absent(struct gossip *g, const struct lost *lost)
 	return &g->absent[g->scratch[lost->subject]];
 }
 
-static void kernel_count(struct absent *a, const struct lost *lost)
+static void kernel_count(const struct gossip *g, struct absent *a, const struct lost *lost)
 {
+	if (!lost_valid(g, lost))
+		return;
 	a->stalled |= lost->op == OP_STALLED;
 	a->agentless |= lost->op == OP_AGENTLESS;
 	a->accuser = lost->owner;
@@ -183,8 +185,9 @@ static void kernel_count(struct absent *a, const struct lost *lost)
 		a->heard = lost->since;
 }
 
-/* A vote from before its last link, or from before someone heard its kernel, counts for nothing:
- * else the last one who hears the kernel, leaving, would turn old silence into a death. */
+/* A vote from before its last start or link counts for nothing, nor does one from before someone
+ * heard its kernel: else the last one who hears that, leaving, would turn old silence into a
+ * death. */
 static void silence_count(struct gossip *g, struct absent *a, const struct lost *lost)
 {
 	if (!lost_valid(g, lost) || (a->heard != 0 && lost->since <= a->heard))
@@ -209,7 +212,7 @@ static void votes_count(struct gossip *g)
 		struct absent *a = lost_absent(g, &g->lost[i]);
 
 		if (a && g->lost[i].op != OP_SILENT)
-			kernel_count(a, &g->lost[i]);
+			kernel_count(g, a, &g->lost[i]);
 	}
 	for (size_t i = 0; i < g->n_lost; i++) {
 		struct absent *a = lost_absent(g, &g->lost[i]);

@@ -333,8 +333,10 @@ static void delta_write(struct writer *w, const struct wire_item *item)
 
 		write_u8(w, op->op);
 		write_ref(w, op->id);
-		if (op_is_lost(op->op))
-			write_varint(w, op->version);
+		if (!op_is_lost(op->op))
+			continue;
+		write_u16(w, op->boot);
+		write_varint(w, op->version);
 	}
 }
 
@@ -350,6 +352,7 @@ static bool delta_read(struct reader *r, struct wire_item *item)
 		if (op->op < OP_ADD || op->op > OP_CLEAR)
 			return false;
 		op->id = read_ref(r);
+		op->boot = op_is_lost(op->op) ? read_u16(r) : 0;
 		op->version = op_is_lost(op->op) ? read_varint(r) : 0;
 	}
 	return r->ok && item->delta.n_ops > 0 && r->at == r->n;
@@ -367,6 +370,7 @@ static void record_write(struct writer *w, const struct wire_item *item)
 	for (unsigned i = 0; i < item->record.n_lost; i++) {
 		write_u8(w, item->record.lost[i].op);
 		write_ref(w, item->record.lost[i].id);
+		write_u16(w, item->record.lost[i].boot);
 		write_varint(w, item->record.lost[i].version);
 	}
 	write_varint(w, item->record.n_metadata);
@@ -389,6 +393,7 @@ static bool record_lists_read(struct reader *r, struct wire_item *item)
 
 		lost->op = read_u8(r);
 		lost->id = read_ref(r);
+		lost->boot = read_u16(r);
 		lost->version = read_varint(r);
 		if (!op_is_lost(lost->op))
 			return false;
@@ -431,7 +436,7 @@ void wire_item_write(struct writer *w, const struct wire_item *item)
 	if (item->kind == ITEM_DELTA) {
 		n = w->n - at - 1;
 		if (n > 127) {
-			w->ok = false; /* WIRE_OPS_MAX ops of 20 bytes do not reach it */
+			w->ok = false; /* WIRE_OPS_MAX ops of 22 bytes do not reach it */
 			return;
 		}
 		w->bytes[at] = n;

@@ -23,9 +23,10 @@
  *	HEARD      subject id (64)             you said it was silent: it answered me
  *	NEWS       items, each: kind (8) | length varint | body
  *	  delta      owner ref | boot (16) | base varint
- *	             | ops: op (8) | subject ref [| version varint, of ops 3 to 5]
+ *	             | ops: op (8) | subject ref [| boot (16) | version varint, of ops 3 to 5]
  *	  record     owner ref | incarnation (64) | version varint | address
- *	             | n (8), n neighbours' refs | m (8), m times: op (8), ref, version varint
+ *	             | n (8), n neighbours' refs
+ *	             | m (8), m times: op (8), ref, boot (16), version varint
  *	             | length varint, metadata | age varint
  *	PULL       ids (64 each)               send me these records
  *	HELLO      id (64) | incarnation (64) | to (64) | number (32) | purpose (8) | digest (64)
@@ -64,7 +65,7 @@ enum {
 	WIRE_HEAD = 11,        /* bytes of a datagram's head */
 	WIRE_MESSAGE_HEAD = 4, /* most bytes of a message's: type and a length below 2^21 */
 	WIRE_REFS_MAX = 120,   /* literals numbered in a message: a ref stays one byte */
-	WIRE_OPS_MAX = 5,      /* of a delta: its length stays one byte */
+	WIRE_OPS_MAX = 4,      /* of a delta: its length stays one byte */
 	WIRE_ENTRIES_MAX = 16, /* of HyParView's samples */
 	WIRE_BUCKETS_LOG2 = 8, /* digests of at most 2^8 buckets */
 };
@@ -191,6 +192,7 @@ enum wire_op {
 
 struct wire_lost {
 	uint64_t id, version; /* version of its record that was tested */
+	uint16_t boot;        /* and of which incarnation */
 	uint8_t op;           /* OP_SILENT, OP_STALLED, OP_AGENTLESS */
 };
 
@@ -203,7 +205,8 @@ struct wire_item {
 			uint16_t boot;
 			uint64_t base;
 			unsigned n_ops;
-			struct wire_lost ops[WIRE_OPS_MAX]; /* any op; version only if lost */
+			struct wire_lost
+				ops[WIRE_OPS_MAX]; /* any op; version and boot only if lost */
 		} delta;
 		struct {
 			uint64_t incarnation, version;

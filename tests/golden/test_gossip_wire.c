@@ -108,7 +108,8 @@ static struct wire_item record(void)
 	item.record.neighbours[0] = B;
 	item.record.neighbours[1] = C;
 	item.record.n_lost = 1;
-	item.record.lost[0] = (struct wire_lost){.id = B, .version = 4, .op = OP_STALLED};
+	item.record.lost[0] =
+		(struct wire_lost){.id = B, .version = 4, .boot = 0xb007, .op = OP_STALLED};
 	item.record.metadata = (const uint8_t *)"master";
 	item.record.n_metadata = 6;
 	item.record.age = 61;
@@ -125,7 +126,8 @@ static void test_news(void **state)
 	delta.delta.boot = 0x1234;
 	delta.delta.base = 128;
 	delta.delta.n_ops = 3;
-	delta.delta.ops[0] = (struct wire_lost){.op = OP_SILENT, .id = A, .version = 17};
+	delta.delta.ops[0] =
+		(struct wire_lost){.op = OP_SILENT, .id = A, .boot = 0xb007, .version = 17};
 	delta.delta.ops[1] = (struct wire_lost){.op = OP_ADD, .id = C};
 	delta.delta.ops[2] = (struct wire_lost){.op = OP_CLEAR, .id = C};
 	writer_init(&w, bytes, sizeof(bytes));
@@ -138,7 +140,7 @@ static void test_news(void **state)
 	assert_true(wire_item_next(&r, &got));
 	assert_true(got.kind == ITEM_DELTA && got.owner == B && got.delta.base == 128 &&
 		    got.delta.n_ops == 3 && got.delta.ops[0].version == 17 &&
-		    got.delta.ops[1].id == C);
+		    got.delta.ops[0].boot == 0xb007 && got.delta.ops[1].id == C);
 	assert_true(wire_item_next(&r, &got));
 	assert_true(got.owner == A && got.record.incarnation == whole.record.incarnation &&
 		    got.record.version == 300 && got.record.neighbours[1] == C &&
