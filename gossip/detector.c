@@ -49,9 +49,6 @@
 #define LATENESS_MAX (250 * MSEC)
 /* It is forgotten by a sixteenth of itself each second. */
 #define LATENESS_DECAY 16
-/* After a longer one, what was read since is no proof that anybody is still there: all neighbours
- * are tested, and no verdict given for a while. */
-#define LONG_PAUSE (500 * MSEC)
 /* After a pause, heartbeats may have overflowed the socket's buffer: so much grace. */
 #define PAUSE_GRACE (250 * MSEC)
 /* Between the tries of a test whose kernel answers. */
@@ -201,7 +198,7 @@ void detector_unwatch(struct gossip *g, uint16_t m)
 		*w = g->watches[--g->n_watches];
 }
 
-static void watch_start(struct gossip *g, uint16_t m)
+void detector_watch(struct gossip *g, uint16_t m)
 {
 	struct watch *w = watch_find(g, m);
 
@@ -398,7 +395,7 @@ static void test_conclude(struct gossip *g, struct test *test, enum wire_op op)
 	if (op == OP_SILENT)
 		detector_unwatch(g, t.peer);
 	else
-		watch_start(g, t.peer);
+		detector_watch(g, t.peer);
 	if (t.initiator != NONE) {
 		spread_report(g, t.initiator, t.peer);
 		if (t.initiator2 != NONE)
@@ -431,6 +428,7 @@ static void test_heard(struct gossip *g, struct test *test)
 		packet_send(g, &p, &to);
 	}
 	if (!l) {
+		verdict_answered(g, t.peer);
 		membership_pong(g, t.peer);
 		return;
 	}

@@ -25,6 +25,10 @@
 #define MSEC NSEC_PER_MSEC
 #define SEC NSEC_PER_SEC
 
+/* Lateness of the own loop after which what was read is no proof that anybody is still there: all
+ * neighbours are tested, and no verdict is given for a while. */
+#define LONG_PAUSE (500 * MSEC)
+
 /* One member's record, compact: 64 bytes, since everyone holds everyone's. */
 struct member {
 	uint64_t id, incarnation; /* incarnation 0: named by others, record not seen */
@@ -68,6 +72,7 @@ struct absent {
 	uint16_t accuser; /* one of the voters */
 	nsec_t since;
 	nsec_t heard;     /* when we learned last that someone hears its kernel; 0: never */
+	nsec_t answered;  /* when its process answered our own test, without a link; 0: never */
 	nsec_t next_look; /* when to consider a test of one's own again */
 };
 
@@ -448,8 +453,9 @@ void verdict_tick(struct gossip *g);
 nsec_t verdict_deadline(const struct gossip *g);
 void verdict_witness(struct gossip *g, uint32_t probe, enum gossip_probe result);
 bool tombstone_covers(const struct gossip *g, uint64_t id, uint64_t incarnation, uint64_t version);
-void verdict_paused(struct gossip *g); /* our loop stood still for long */
-void verdict_proven(struct gossip *g); /* and a neighbour has answered since */
+void verdict_paused(struct gossip *g);               /* our loop stood still for long */
+void verdict_answered(struct gossip *g, uint16_t m); /* a member without a link answers */
+void verdict_proven(struct gossip *g);               /* and a neighbour has answered since */
 /* A step on m's way to a verdict; the first of its kind counts. */
 void trace_note(struct gossip *g, uint16_t m, enum trace_step step);
 void trace_clear(struct gossip *g, uint16_t m); /* it was heard, or is forgotten */
@@ -501,6 +507,7 @@ void detector_hail(struct gossip *g, uint16_t m);
 void detector_link_gone(struct gossip *g, uint16_t m); /* no neighbour any more */
 struct test *test_find(struct gossip *g, uint16_t m);
 void detector_forget(struct gossip *g, uint16_t m);
+void detector_watch(struct gossip *g, uint16_t m); /* its kernel is asked on */
 void detector_unwatch(struct gossip *g, uint16_t m);
 void detector_want_link(struct gossip *g, struct link *l); /* beat now: we miss ourselves */
 void detector_tick(struct gossip *g);

@@ -64,6 +64,8 @@
 #define VERDICT_MANY 64
 /* While there is no link: how often a witness is asked. */
 #define WITNESS_INTERVAL (200 * MSEC)
+/* An answer to a look counts against others' silence for so long. */
+#define ANSWER_FRESH (1 * SEC)
 /* An answer is proof for so long: a probe of a lost member a second, and half of one more. */
 #define PROOF_FRESH (1500 * MSEC)
 /* Forgotten members' records are refused for so long: others forget them within seconds. */
@@ -241,7 +243,32 @@ static void self_set(struct gossip *g, enum gossip_self state)
 void verdict_paused(struct gossip *g)
 {
 	g->verdict_not_before = g->now + AFTER_DOUBT;
-	g->unproven = true;
+	g->unproven = g->verdict_dirty = true;
+}
+
+void verdict_answered(struct gossip *g, uint16_t m)
+{
+	struct absent *a = (struct absent *)absent_find(g, m);
+
+	if (!a)
+		return;
+	a->answered = g->now;
+	g->verdict_dirty |= a->votes > 0;
+}
+
+/* Others heard nothing of one that has just answered us: it is their way that is cut. To say that it
+ * is stalled says that nothing of it may move, until it has a link. */
+static void contradict(struct gossip *g, struct absent *a)
+{
+	const struct lost *said = own_lost(g, a->member);
+
+	if (a->votes == 0 || a->answered == 0 || g->now - a->answered > ANSWER_FRESH)
+		return;
+	if (said && said->op != OP_SILENT && lost_valid(g, said))
+		return;
+	own_change(g, OP_STALLED, a->member, true);
+	detector_watch(g, a->member);
+	a->stalled = true;
 }
 
 void verdict_proven(struct gossip *g)
@@ -308,11 +335,17 @@ static void look(struct gossip *g, struct absent *a)
 		detector_test(g, a->member, NONE);
 }
 
+/* Reading what came during a pause that the next tick will notice. */
+static bool pausing(const struct gossip *g)
+{
+	return g->deadline_told < g->now && g->now - g->deadline_told >= LONG_PAUSE;
+}
+
 /* Not in doubt, nor just out of it, nor yet to see that our neighbours are there still. */
 static bool may_judge(const struct gossip *g)
 {
 	return g->self_state == GOSSIP_SELF_WELL && g->now >= g->verdict_not_before &&
-	       (!g->unproven || links_listed(g) == 0);
+	       !pausing(g) && (!g->unproven || links_listed(g) == 0);
 }
 
 static unsigned votes_needed(const struct gossip *g)
@@ -348,6 +381,7 @@ static bool judge(struct gossip *g, struct absent *a)
 		announce(g, a, GOSSIP_STATUS_UP);
 		return true;
 	}
+	contradict(g, a);
 	if (a->agentless || a->stalled) {
 		announce(g, a, a->agentless ? GOSSIP_STATUS_AGENTLESS : GOSSIP_STATUS_STALLED);
 		return false;
