@@ -568,6 +568,8 @@ void detector_probe(struct gossip *g, uint32_t probe, enum gossip_probe result)
 			t->answered = true;
 			t->answered_at = g->now;
 			l = link_of(g, t->peer);
+			if (!l)
+				verdict_answered(g, t->peer);
 			if (watch_find(g, t->peer) && !(l && l->listed))
 				test_conclude(g, t, OP_STALLED);
 		}

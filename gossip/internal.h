@@ -72,7 +72,7 @@ struct absent {
 	uint16_t accuser; /* one of the voters */
 	nsec_t since;
 	nsec_t heard;     /* when we learned last that someone hears its kernel; 0: never */
-	nsec_t answered;  /* when its process answered our own test, without a link; 0: never */
+	nsec_t answered;  /* when it answered our own test, or its kernel did; 0: never */
 	nsec_t next_look; /* when to consider a test of one's own again */
 };
 
