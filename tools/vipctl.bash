@@ -2,10 +2,10 @@
 # bash completion for vipctl(8). Commands and options are taken from --help, so that they cannot be
 # others than the program's; names, addresses and tasks from the running vipd, if it answers at once.
 
-_vipctl_words() { # WHAT...: what vipctl --json prints of these keys, without repetition
-	local socket=$1 command=$2 keys=$3
-	timeout 1 vipctl ${socket:+"$socket"} --json $command 2>/dev/null |
-		sed -En "s/^ *\"($keys)\": *\"([^\"]+)\".*/\2/p" |
+# What vipctl vips --json prints of these keys (at the margin: of VIPs, deeper: of backends).
+_vipctl_words() { # SOCKET KEYS-OF-VIPS KEYS-OF-BACKENDS
+	timeout 1 vipctl ${1:+"$1"} --json vips 2>/dev/null |
+		sed -En "s/^ {4}\"($2)\": *\"([^\"]+)\".*/\2/p; s/^ {5,}\"($3)\": *\"([^\"]+)\".*/\2/p" |
 		sed -E 's/\.l4lb\.thisdcos\.directory//' | sort -u
 }
 
@@ -44,9 +44,9 @@ _vipctl() {
 	*)
 		case $command in
 		'' | help) words=$(_vipctl_commands) ;;
-		vip) words=$(_vipctl_words "$socket" vips 'vip|address') ;;
-		why) words=$(_vipctl_words "$socket" vips 'vip|address|task') ;;
-		backends) words=$(_vipctl_words "$socket" vips agent) ;;
+		vip) words=$(_vipctl_words "$socket" 'vip|address' none) ;;
+		why) words=$(_vipctl_words "$socket" 'vip|address' task) ;;
+		backends) words=$(_vipctl_words "$socket" none agent) ;;
 		esac
 		;;
 	esac

@@ -82,10 +82,12 @@ int run_doctor(const struct options *o, int argc, char **argv)
 	facts_gather(&facts, o->socket);
 	findings_init(&findings);
 	checks_run(&facts, &findings);
-	if (o->json)
+	if (o->json) {
 		show_json(&findings);
-	else
+	} else {
+		disarm_answer(findings.list);
 		show(&findings, !quiet);
+	}
 	status = findings.worst >= SEVERITY_WARNING;
 	findings_done(&findings);
 	facts_done(&facts);

@@ -130,13 +130,14 @@ int run_graph(const struct options *o, int argc, char **argv)
 int run_keygen(const struct options *o, int argc, char **argv)
 {
 	unsigned char key[32];
+	char text[2 * sizeof(key) + 1];
 
 	if (getrandom(key, sizeof(key), 0) != (ssize_t)sizeof(key)) {
 		perror("vipctl: getrandom");
 		return 1;
 	}
 	for (size_t i = 0; i < sizeof(key); i++)
-		printf("%02x", key[i]);
-	putchar('\n');
+		snprintf(text + 2 * i, 3, "%02x", key[i]);
+	printf(o->json ? "{\"key\":\"%s\"}\n" : "%s\n", text);
 	return 0;
 }

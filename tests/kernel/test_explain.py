@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """vipctl tells what happens (watch), why something does not work (why), and who is connected."""
 import json
+import os
+import pathlib
 import subprocess
 
 import pytest
@@ -44,6 +46,16 @@ def why(node, what):
     assert done.returncode == (0 if ok else 1), done.stdout
     assert ("In the way: " in done.stdout) == (not ok), done.stdout
     return objects
+
+
+def doctor(node, check, *words, severity="error"):
+    """A finding of `vipctl doctor` of this check and severity has these words, and a mend."""
+    found = node.vipctl("doctor")["findings"]
+    for f in found:
+        if f["check"] == check and f["severity"] == severity and all(w in f["text"] for w in words):
+            assert f["mend"], f
+            return f
+    raise AssertionError(f"no {severity} of {check} with {words} in {json.dumps(found, indent=1)}")
 
 
 def blame(node, what, *words):
@@ -216,6 +228,11 @@ def test_why_names_no_such_vip(cluster, node):
     deploy(cluster, node, "/web", {"VIP_0": "/web:80"}, command=False)
     o = blame(node, "nothere.marathon", "no VIP")
     assert o["kind"] == "unknown" and "VIP_0" in o["mend"]
+    [plain] = deploy(cluster, node, "/plain", command=False)  # it runs, and has no label
+    o = blame(node, plain, "no VIP")
+    assert "VIP_0" in o["mend"]
+    done = node.vipctl("why", "wbe.marathon", json=False)
+    assert "did you mean web.marathon?" in done.stderr
 
 
 def test_why_names_a_malformed_label(cluster, node):
@@ -223,6 +240,60 @@ def test_why_names_a_malformed_label(cluster, node):
     for query in (task, "web.marathon", "/web:99999"):
         o = blame(node, query, task, "VIP_0 = /web:99999")
         assert o["kind"] == "rejected" and o["mend"]
+
+
+def test_why_names_an_agent_without_address(cluster, node):
+    [task] = deploy(cluster, node, "/web", {"VIP_0": "/web:80"}, command=False)
+    document = json.loads(node.run("curl -sS http://10.0.0.1:5050/state").stdout)
+    for agent in document["slaves"]:
+        agent["hostname"], agent["pid"] = "no-such-host.invalid", "slave(1)"
+    cluster.control("raw", document=json.dumps(document))
+    wait_until(lambda: node.status()["table"]["rejected"], "the task is left out")
+    for query in (task, "web.marathon"):
+        o = blame(node, query, task, "no address")
+        assert "resolves on this node" in o["mend"]
+
+
+def test_an_address_that_cannot_be_a_source_is_named(cluster):
+    """Not an address of the node; then one that the kernel still asks others about; then usable, and all is well
+    without waiting for an audit."""
+    node = cluster.nodes[0]
+    node.start_vipd(node_address6="fd00:aa::77", audit_interval="1h")
+    cluster.deploy("/six", {"VIP_0": "[fd01:d::1]:80"}, network="container", families=[6], command=False)
+    wait_until(lambda: node.status()["kernel"]["failing_steps"], "the kernel refuses the route")
+    failing = node.status()["kernel"]["failing_step"]
+    assert "route add fd01:d::1" in failing and "the source fd00:aa::77 is not an address of this node" in failing
+    assert "the source fd00:aa::77" in node.vipd.output()
+    o = blame(node, "fd01:d::1", "fd00:aa::77", "not an address of this node")
+    assert "node_address6" in o["mend"]
+    assert "node_address6" in doctor(node, "addresses", "fd00:aa::77")["mend"]
+    assert "source fd00:aa::77" in doctor(node, "kernel", "refuses")["evidence"]
+    node.run("ip addr add fd00:aa::77/64 dev eth0")  # with DAD: tentative for a second or two
+    wait_until(lambda: "tentative" in why(node, "fd01:d::1")[0]["verdict"] or node.status()["kernel"]["in_sync"],
+               "it is tentative")
+    wait_until(lambda: node.status()["kernel"]["in_sync"], "the route is made")
+    wait_until(lambda: why(node, "fd01:d::1")[0]["ok"], "nothing stands in its way")
+    assert node.status()["kernel"]["audits"] == 0 and node.status()["kernel"]["retries"] > 0
+    node.run("ip addr del fd00:aa::77/64 dev eth0")
+
+
+def test_a_full_conntrack_table_is_named(cluster, node):
+    if not os.path.exists("/proc/sys/net/netfilter/nf_conntrack_max"):
+        pytest.skip("this kernel has no connection tracking")
+    maximum = pathlib.Path("/proc/sys/net/netfilter/nf_conntrack_max")
+    before = maximum.read_text()
+    deploy(cluster, node, "/web", IP_VIP)
+    load = node.load("1.2.3.4:5000", connections=20, no_reconnect=True)
+    try:
+        wait_until(lambda: node.vipctl("backends")[0]["active"] >= 20, "all are connected")
+        tracked = int(node.run("cat /proc/sys/net/netfilter/nf_conntrack_count").stdout)
+        assert tracked >= 20
+        maximum.write_text(str(tracked))
+        f = doctor(node, "conntrack", "table is full")
+        assert f"{tracked}" in f["evidence"] and "nf_conntrack_max" in f["mend"]
+    finally:
+        maximum.write_text(before)
+        load.stop()
 
 
 def test_why_names_health_and_killing(cluster, node):
@@ -243,6 +314,7 @@ def test_why_names_health_and_killing(cluster, node):
 def test_why_names_a_refusal(cluster, node):
     deploy(cluster, node, "/own", {"VIP_0": f"{node.address}:80"}, command=False)
     objects = why(node, f"{node.address}:80")
+    assert "vipctl why" in doctor(node, "vips", "1 of 1 VIPs")["mend"]
     [vip] = [o for o in objects if o["kind"] == "vip"]
     assert "refused" in vip["verdict"] and "address of a node" in vip["verdict"] and vip["mend"]
 
@@ -303,12 +375,15 @@ def test_why_names_a_failing_source_and_a_flush(cluster, node):
     cluster.control("mode", mode="error")
     wait_until(lambda: not node.status()["source"]["ok"], "the source fails")
     blame(node, "1.2.3.4:5000", "the source fails")
+    doctor(node, "source", "VIPs stay as they were")
     cluster.control("mode", mode="ok")
     wait_until(lambda: node.status()["source"]["ok"], "the source is well")
     assert why(node, "1.2.3.4:5000")[0]["ok"]
     assert node.vipctl("flush", json=False).returncode == 0
     blame(node, "1.2.3.4:5000", "flushed by an operator")
+    assert "reload" in doctor(node, "kernel", "flushed by an operator")["mend"]
     node.stop_vipd()
+    doctor(node, "vipd", "no vipd answers")
     assert node.vipctl("why", "1.2.3.4:5000", json=False, check=False).returncode == 1
 
 
@@ -327,6 +402,7 @@ def test_a_dead_node_is_told_and_blamed(cluster):
     assert out["detail"].startswith(f"{dead.address}: is down") and out["latency"]["kernel"] >= 0
     watch.wait("node-confirmed")
     blame(node, lost["id"], "its node is down")
+    assert dead.address in doctor(node, "overlay", "1 node is down", severity="warning")["evidence"]
     assert why(node, "1.2.3.4:5000")[0]["ok"]
     cluster.mend(dead)
     watch.wait("node-up")

@@ -12,11 +12,11 @@
 
 static const char *how_to_start(const struct facts *f)
 {
+	if (f->socket_error == EACCES)
+		return "run vipctl as root: sudo vipctl doctor";
 	if (f->config_error)
 		return "mend the configuration (vipd --check-config tells all that is wrong with "
 		       "it), then: systemctl restart vipd";
-	if (f->socket_error == EACCES)
-		return "run vipctl as root: sudo vipctl doctor";
 	return f->service ? "systemctl restart vipd; journalctl -u vipd -e says why it ended"
 			  : "start vipd: systemctl start vipd, or by hand: vipd";
 }
