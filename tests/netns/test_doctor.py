@@ -27,6 +27,8 @@ cause and its mend:
     key mismatch                        doctor    netns/test_doctor    test_another_key_or_cluster
     cluster's name mismatch             doctor    netns/test_doctor    test_another_key_or_cluster
     key file missing, open to all       doctor    netns/test_doctor    test_a_key_file_that_will_not_do
+    DNS not delegated                   doctor    netns/test_doctor    test_names_that_do_not_resolve
+    DNS or HTTP port taken              doctor    netns/test_doctor    test_ports_that_others_have
     conntrack table full                doctor    kernel/test_explain  test_a_full_conntrack_table_is_named
     port range exhausted                doctor    netns/test_doctor    test_local_ports_run_out
 
@@ -84,9 +86,10 @@ def test_every_cause_has_its_scenario():
 def test_all_is_well(overlay):
     overlay.up()
     node = overlay.nodes[0]
-    assert {f["severity"] for f in doctor(node)} <= {"ok", "note"}
+    assert [f for f in doctor(node) if f["severity"] in ("warning", "error")] == []
     done = run_vipctl(node, "doctor")
-    assert done.returncode == 0 and "Nothing is wrong" in done.stdout and "!!" not in done.stdout
+    assert done.returncode == 0, done.stdout
+    assert "Nothing is wrong" in done.stdout and "!!" not in done.stdout
     assert "2 other nodes answer on port 61420" in done.stdout
     assert "\033" not in done.stdout and "\033[32mOK" in run_vipctl(node, "doctor", "--color=always").stdout
     assert "OK" not in run_vipctl(node, "doctor", "--quiet").stdout
@@ -222,6 +225,49 @@ def test_a_master_with_another_clock_wants_credentials(overlay):
         master.wait()
     f = finds_soon(node, "source", "does not answer this node", severity="warning")
     assert f"{node.address}:5050" in f["text"]
+
+
+@pytest.mark.overlay(nodes=1)
+def test_names_that_do_not_resolve(overlay):
+    """The resolver of /etc/resolv.conf is nobody, then vipd itself."""
+    [node] = overlay.nodes
+    overlay.vip = "/web:80"
+    overlay.write_document()
+    node.start()
+    wait_until(lambda: node.ask("/v1/table") and node.ask("/v1/status")["dns"]["names"], "it has a name")
+    resolv_conf = overlay.dir / "resolv.conf"
+    here = ["unshare", "--mount", "sh", "-c", f'mount --bind {resolv_conf} /etc/resolv.conf; exec "$0" "$@"']
+    for server, mend in [("127.0.0.53", "/etc/systemd/resolved.conf.d"), ("127.0.0.9", "/etc/dnsmasq.d"),
+                         (node.address, "docs/dns.md")]:
+        resolv_conf.write_text(f"nameserver {server}\n")
+        f = finds(node, "names", "do not resolve", severity="warning", before=here)
+        assert "web.marathon" in f["evidence"] and "127.0.0.61" in f["mend"] and mend in f["mend"]
+    resolv_conf.write_text("nameserver 127.0.0.61\n")
+    finds(node, "names", "web.marathon", "resolves", severity="ok", before=here)
+
+
+@pytest.mark.overlay(nodes=1)
+def test_ports_that_others_have(overlay):
+    [node] = overlay.nodes
+    other = subprocess.Popen(["nsenter", f"--net=/run/netns/{node.netns}", sys.executable, "-c", """
+import socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("127.0.0.61", 53))
+t = socket.create_server(("127.0.0.1", 62080))
+print("bound", flush=True)
+time.sleep(600)
+"""], stdout=subprocess.PIPE)
+    try:
+        assert other.stdout.readline() == b"bound\n"
+        node.start()
+        wait_until(lambda: node.ask("/v1/table"), "it runs all the same")
+        f = finds(node, "names", "127.0.0.61 port 53")
+        assert "in use" in f["evidence"] and "ss -lunp" in f["mend"]
+        f = finds(node, "http", "127.0.0.1:62080", severity="warning")
+        assert "in use" in f["evidence"] and "http_listen" in f["mend"]
+    finally:
+        other.kill()
+        other.wait()
 
 
 CLIENT = """

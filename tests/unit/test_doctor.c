@@ -21,7 +21,10 @@ static const char status[] =
 	" \"kernel\": {\"in_sync\": true, \"services\": 1, \"destinations\": 2},"
 	" \"firewall\": {\"wanted\": true, \"ok\": true},"
 	" \"overlay\": {\"on\": true, \"self\": \"well\", \"up\": 2},"
-	" \"namespaces\": {\"registered\": 1, \"programmed\": 1}}";
+	" \"namespaces\": {\"registered\": 1, \"programmed\": 1},"
+	" \"http\": {\"listen\": \"127.0.0.1:62080\", \"error\": null},"
+	" \"dns\": {\"listen\": [{\"address\": \"127.0.0.61\", \"port\": 53,"
+	" \"error\": null}]}}";
 static const char table[] =
 	"[{\"vip\": \"web.marathon.l4lb.thisdcos.directory:80\","
 	" \"name\": \"web.marathon.l4lb.thisdcos.directory\", \"address\": \"11.1.2.3\","
@@ -56,7 +59,7 @@ static const char dep[] =
 static char url[] = "http://10.0.0.9:5050";
 static char name[] = "web.marathon.l4lb.thisdcos.directory";
 static char address[] = "11.1.2.3";
-static char server[] = "127.0.0.61:53";
+static char server[] = "127.0.0.61";
 static char service[] = "vipd.service is failed (failed), result exit-code";
 static char config_error[] = "/etc/vipd/vipd.conf:3: polls: no such key";
 
@@ -613,12 +616,31 @@ static void test_names_are_not_delegated_by_dnsmasq(void **state)
 	expect(w, "names", SEVERITY_WARNING, "do not resolve", "dnsmasq");
 }
 
+static void test_port_of_names_is_taken(void **state)
+{
+	struct world *w = *state;
+
+	set_part(w->f.status, "dns",
+		"{\"listen\": [{\"address\": \"127.0.0.61\", \"port\": 53, \"error\": \"in "
+		"use\"}]}");
+	w->f.name.server = NULL;
+	expect(w, "names", SEVERITY_ERROR, "on 127.0.0.61 port 53", "ss -lunp");
+}
+
+static void test_port_of_http_is_taken(void **state)
+{
+	struct world *w = *state;
+
+	set_part(w->f.status, "http", "{\"listen\": \"127.0.0.1:62080\", \"error\": \"in use\"}");
+	expect(w, "http", SEVERITY_WARNING, "127.0.0.1:62080", "http_listen");
+}
+
 static void test_names_are_not_served(void **state)
 {
 	struct world *w = *state;
 
 	w->f.name.direct = NAME_SILENT;
-	expect(w, "names", SEVERITY_ERROR, "does not answer for names", "ss -lunp");
+	expect(w, "names", SEVERITY_ERROR, "does not answer for names", "iptables");
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -668,6 +690,8 @@ int main(void)
 		T(test_key_is_another),
 		T(test_names_are_not_delegated),
 		T(test_names_are_not_delegated_by_dnsmasq),
+		T(test_port_of_names_is_taken),
+		T(test_port_of_http_is_taken),
 		T(test_names_are_not_served),
 	};
 

@@ -90,8 +90,8 @@ void check_source(const struct facts *f, struct findings *out)
 	} else {
 		bool never = get_seconds(source, "age") < 0;
 
-		evidence = textf("%s%s%s", error, never ? "" : "; the last answer is of ",
-			never ? "" : age);
+		evidence = textf(
+			"%s%s%s", error, never ? "" : "; the last answer is of ", never ? "" : age);
 		findings_add(out, SEVERITY_ERROR, evidence, source_mend(error),
 			never ? "no document could be had since vipd started, so there are no VIPs"
 			      : "the source of the tasks fails, so the VIPs stay as they were");
@@ -189,8 +189,8 @@ void check_vips(const struct facts *f, struct findings *out)
 	evidence = textf("%s is %s: %s%s", get_text(bad, "vip", "?"), get_text(bad, "state", "?"),
 		get_text(bad, "reason", "?"), n > 1 ? "; and others" : "");
 	mend = textf("vipctl why %s", get_text(bad, "vip", "VIP"));
-	findings_add(out, SEVERITY_ERROR, evidence, mend, "%zu of %zu VIPs do not work on this node",
-		n, n_all);
+	findings_add(out, SEVERITY_ERROR, evidence, mend,
+		"%zu of %zu VIPs do not work on this node", n, n_all);
 	free(evidence);
 	free(mend);
 }
@@ -257,9 +257,25 @@ void check_namespaces(const struct facts *f, struct findings *out)
 		return;
 	}
 	first = json_object_array_get_idx(troubles, 0);
-	evidence = textf(
-		"%s: %s", get_text(first, "name", "?"), get_text(first, "problem", "?"));
+	evidence = textf("%s: %s", get_text(first, "name", "?"), get_text(first, "problem", "?"));
 	findings_add(out, SEVERITY_WARNING, evidence, "vipctl namespaces lists them all",
 		"%" PRId64 " containers' namespaces cannot be programmed", bad);
 	free(evidence);
+}
+
+void check_http(const struct facts *f, struct findings *out)
+{
+	json_object *http = get(f->status, "http");
+	const char *listen = get_text(http, "listen", NULL), *error = get_text(http, "error", NULL);
+
+	if (!listen)
+		return;
+	if (error)
+		findings_add(out, SEVERITY_WARNING, error,
+			"see who has the port (ss -ltnp) and stop it, or move vipd with "
+			"http_listen in "
+			"vipd.conf",
+			"vipd cannot be asked by HTTP on %s: no metrics, and no page", listen);
+	else
+		findings_add(out, SEVERITY_OK, NULL, NULL, "vipd answers on http://%s/", listen);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* This node's addresses, networks that VIPs would hide, and whether names reach vipd. */
 #include <arpa/inet.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -283,8 +284,8 @@ void check_overlap(const struct facts *f, struct findings *out)
 	if (strcmp(facts_config(f, "ipv6", "yes"), "yes") == 0)
 		each_network(f, f->texts[FACT_ROUTE6], parse_route6, &mine);
 	if (mine.worst == SEVERITY_OK && f->texts[FACT_ROUTE])
-		findings_add(
-			out, SEVERITY_OK, NULL, NULL, "no network of this node's lies where VIPs do");
+		findings_add(out, SEVERITY_OK, NULL, NULL,
+			"no network of this node's lies where VIPs do");
 	for (size_t i = 0; i < get_length(mine.list); i++)
 		json_object_array_add(
 			out->list, json_object_get(json_object_array_get_idx(mine.list, i)));
@@ -295,26 +296,29 @@ void check_overlap(const struct facts *f, struct findings *out)
 
 /* --- names ------------------------------------------------------------------------ */
 
-/* How the resolver of this machine is told to ask vipd: by what /etc/resolv.conf names. */
+/* How the resolver of this machine is told to ask vipd: by what /etc/resolv.conf names. The rest is in
+ * docs/dns.md. */
 static char *delegation(const struct facts *f)
 {
 	const char *conf = f->texts[FACT_RESOLV_CONF] ? f->texts[FACT_RESOLV_CONF] : "";
 	const char *server = f->name.server;
+	int address = (int)strcspn(server, strchr(server, '.') ? ":" : "");
+	const char *port = server[address] ? server + address + 1 : "53";
 
 	if (strstr(conf, "nameserver 127.0.0.53"))
-		return textf("systemd-resolved: write [Resolve] DNS=%s and "
-			     "Domains=~l4lb.thisdcos.directory, each on a line, to "
+		return textf("mkdir -p /etc/systemd/resolved.conf.d; printf '[Resolve]\\nDNS=%s\\n"
+			     "Domains=~l4lb.thisdcos.directory\\n' > "
 			     "/etc/systemd/resolved.conf.d/vipd.conf; systemctl restart "
 			     "systemd-resolved",
 			server);
 	if (strstr(conf, "nameserver 127."))
-		return textf("dnsmasq: echo server=/l4lb.thisdcos.directory/%s > "
-			     "/etc/dnsmasq.d/vipd; systemctl restart dnsmasq. CoreDNS: a block "
-			     "l4lb.thisdcos.directory { forward . %s } in its Corefile",
-			"127.0.0.61", server);
-	return textf("have the name servers in /etc/resolv.conf forward l4lb.thisdcos.directory to "
-		     "%s, or run dnsmasq or systemd-resolved on this node and let it do so "
-		     "(docs/dns.md)",
+		return textf("for dnsmasq: echo server=/l4lb.thisdcos.directory/%.*s#%s > "
+			     "/etc/dnsmasq.d/vipd.conf; systemctl restart dnsmasq. For CoreDNS, in "
+			     "its Corefile: l4lb.thisdcos.directory { forward . %s }",
+			address, server, port, server);
+	return textf("have the name servers of /etc/resolv.conf forward l4lb.thisdcos.directory to "
+		     "%s, or run dnsmasq or systemd-resolved on this node, which does so "
+		     "(docs/dns.md says how)",
 		server);
 }
 
@@ -356,26 +360,51 @@ static void judge_system(const struct facts *f, struct findings *out)
 	free(mend);
 }
 
+/* Addresses on which vipd should answer and cannot. */
+static size_t judge_listeners(const struct facts *f, struct findings *out)
+{
+	json_object *list = get(get(f->status, "dns"), "listen");
+	size_t n_failed = 0;
+
+	for (size_t i = 0; i < get_length(list); i++) {
+		json_object *l = json_object_array_get_idx(list, i);
+		const char *error = get_text(l, "error", NULL);
+
+		if (!error)
+			continue;
+		n_failed++;
+		findings_add(out, SEVERITY_ERROR, error,
+			"see who has the port (ss -lunp sport = :53; ss -ltnp sport = :53) and "
+			"stop "
+			"it, or move vipd with dns_listen in vipd.conf",
+			"vipd cannot answer for names on %s port %" PRId64,
+			get_text(l, "address", "?"), get_int(l, "port"));
+	}
+	return n_failed;
+}
+
 void check_dns(const struct facts *f, struct findings *out)
 {
 	const struct name_facts *n = &f->name;
 	char *evidence;
 
-	if (!n->server) /* it serves no names, so others are to */
+	if (judge_listeners(f, out) || !n->server) /* it serves no names: others are to */
 		return;
 	if (!n->name) {
-		findings_add(out, SEVERITY_NOTE, NULL, NULL,
-			"there is no named VIP yet that could be asked for");
+		findings_add(out, SEVERITY_OK, NULL, NULL,
+			"vipd answers at %s; there is no named VIP yet that could be asked for",
+			n->server);
 		return;
 	}
-	if (n->direct == NAME_RIGHT) {
+	if (n->direct == NAME_RIGHT || n->direct == NAME_NOT_ASKED) {
 		judge_system(f, out);
 		return;
 	}
 	evidence = textf("asked %s for %s: it %s", n->server, n->name, answer_words(n->direct));
 	findings_add(out, SEVERITY_ERROR, evidence,
-		"see who else has the port (ss -lunp sport = :53), and vipd's log for why it could "
-		"not be bound; dns_listen in vipd.conf moves it",
+		"see whether a firewall keeps this node from itself (iptables -S INPUT), and "
+		"vipd's "
+		"log",
 		"vipd does not answer for names at %s", n->server);
 	free(evidence);
 }

@@ -20,6 +20,7 @@ const struct check checks[] = {
 	{"overlay", check_overlay},
 	{"peers", check_peers},
 	{"names", check_dns},
+	{"http", check_http},
 	{"conntrack", check_conntrack},
 	{"ports", check_ports},
 	{"clock", check_clock},

@@ -55,19 +55,19 @@ struct master {
 
 /* How a question for a name ended. */
 enum name_answer {
-	NAME_NOT_ASKED,
-	NAME_RIGHT,   /* the address that vipd gave it */
-	NAME_WRONG,   /* another one */
-	NAME_UNKNOWN, /* NXDOMAIN, or no address */
-	NAME_REFUSED, /* REFUSED or SERVFAIL */
-	NAME_SILENT,  /* no answer in time, or nobody listens */
+	NAME_NOT_ASKED, /* by this resolver it cannot be, as over IPv6 */
+	NAME_RIGHT,     /* the address that vipd gave it */
+	NAME_WRONG,     /* another one */
+	NAME_UNKNOWN,   /* NXDOMAIN, or no address */
+	NAME_REFUSED,   /* REFUSED or SERVFAIL */
+	NAME_SILENT,    /* no answer in time, or nobody listens */
 };
 
 struct name_facts {
 	char *name;    /* that was asked for; NULL: there was none to ask for */
 	char *address; /* that vipd gives it */
 	char *got;     /* NAME_WRONG */
-	char *server;  /* "127.0.0.61:53", where vipd serves; NULL: nowhere */
+	char *server;  /* "127.0.0.61" or "127.0.0.61:5353", where vipd serves; NULL: nowhere */
 	enum name_answer direct, by_system;
 };
 
@@ -129,6 +129,7 @@ void check_vips(const struct facts *f, struct findings *out);
 void check_rules(const struct facts *f, struct findings *out);
 void check_sysctls(const struct facts *f, struct findings *out);
 void check_namespaces(const struct facts *f, struct findings *out);
+void check_http(const struct facts *f, struct findings *out);
 /* check_cluster.c */
 void check_key(const struct facts *f, struct findings *out);
 void check_overlay(const struct facts *f, struct findings *out);

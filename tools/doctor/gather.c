@@ -364,8 +364,8 @@ static void add_agents(struct facts *f, unsigned int port)
 		json_object *list = get(json_object_array_get_idx(f->table, i), "backends");
 
 		for (size_t k = 0; k < get_length(list); k++)
-			add_peer(f, get_text(json_object_array_get_idx(list, k), "agent", ""),
-				port);
+			add_peer(
+				f, get_text(json_object_array_get_idx(list, k), "agent", ""), port);
 	}
 }
 
@@ -406,20 +406,37 @@ static void ask_masters(struct facts *f)
 	probe_masters(f->masters, f->n_masters);
 }
 
+/* Where vipd serves names: "127.0.0.61", with the port if it is another than 53; caller frees. NULL:
+ * nowhere. */
+static char *find_name_server(const struct facts *f)
+{
+	json_object *list = get(get(f->status, "dns"), "listen");
+
+	for (size_t i = 0; i < get_length(list); i++) {
+		json_object *l = json_object_array_get_idx(list, i);
+		const char *address = get_text(l, "address", "");
+		int64_t port = get_int(l, "port");
+
+		if (get_text(l, "error", NULL))
+			continue;
+		if (port == 53)
+			return textf("%s", address);
+		return textf(strchr(address, ':') ? "[%s]:%" PRId64 : "%s:%" PRId64, address, port);
+	}
+	return NULL;
+}
+
 /* The first named VIP that works here, by IPv4. */
 static void ask_name(struct facts *f)
 {
-	const char *listen = facts_config(f, "dns_listen", "");
-
-	if (!*listen || !f->status)
+	f->name.server = find_name_server(f);
+	if (!f->name.server)
 		return;
-	f->name.server = textf("%.*s", (int)strcspn(listen, ", \t"), listen);
 	for (size_t i = 0; i < get_length(f->table) && !f->name.name; i++) {
 		json_object *v = json_object_array_get_idx(f->table, i);
 		const char *name = get_text(v, "name", NULL), *a = get_text(v, "address", ":");
 
-		if (!name || strchr(a, ':') ||
-			strcmp(get_text(v, "state", ""), "programmed") != 0)
+		if (!name || strchr(a, ':') || strcmp(get_text(v, "state", ""), "programmed") != 0)
 			continue;
 		f->name.name = textf("%s", name);
 		f->name.address = textf("%s", a);
