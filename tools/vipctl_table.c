@@ -142,12 +142,12 @@ static int feed(struct mesos_parser *parser, int fd)
 
 static struct mesos_state *read_fd(int fd, const char *name)
 {
-	struct mesos_parser *parser = mesos_parser_new(NULL);
+	struct mesos_parser *parser = mesos_parser_new(NULL, NULL);
 	struct mesos_state *state = NULL;
 	int r = feed(parser, fd);
 
 	if (r == 0)
-		r = mesos_parser_finish(parser, &state);
+		r = mesos_parser_finish(parser, NULL, &state);
 	if (r < 0)
 		fprintf(stderr, "vipctl: %s: %s\n", name,
 			r == -EBADMSG ? mesos_parser_error(parser) : strerror(-r));

@@ -130,7 +130,7 @@ static void new_parser(struct feed *f)
 	struct mesos_limits limits = {.document = f->config->max_document};
 
 	mesos_parser_free(f->parser);
-	f->parser = mesos_parser_new(&limits);
+	f->parser = mesos_parser_new(&limits, NULL);
 }
 
 /* --- polling the masters --------------------------------------------------- */
@@ -223,7 +223,7 @@ static void request_done(struct feed *f, CURLcode code)
 	curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &status);
 	curl_easy_getinfo(f->easy, CURLINFO_EFFECTIVE_URL, &url);
 	if (code == CURLE_OK && status == 200)
-		mesos_parser_finish(f->parser, &state);
+		mesos_parser_finish(f->parser, NULL, &state);
 	if (state) {
 		free(f->url);
 		f->stats.url = f->url = xstrdup(str_or(url, ""));
@@ -406,7 +406,7 @@ static char *parse_file(struct feed *f, int fd, struct mesos_state **ret)
 	if (n < 0)
 		return xstrdup(strerror(errno));
 	f->stats.last_byte = now_ns();
-	if (mesos_parser_finish(f->parser, ret) < 0)
+	if (mesos_parser_finish(f->parser, NULL, ret) < 0)
 		return xstrdup(mesos_parser_error(f->parser));
 	return NULL;
 }

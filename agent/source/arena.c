@@ -37,16 +37,31 @@ struct arena *arena_new(void)
 	return a;
 }
 
+static void free_blocks(struct arena *a, struct block *b)
+{
+	for (struct block *next; b; b = next) {
+		next = b->next;
+		a->held -= sizeof *b + b->size;
+		free(b);
+	}
+}
+
 struct arena *arena_free(struct arena *a)
 {
 	if (!a)
 		return NULL;
-	for (struct block *b = a->blocks, *next; b; b = next) {
-		next = b->next;
-		free(b);
-	}
+	free_blocks(a, a->blocks);
 	free(a);
 	return NULL;
+}
+
+void arena_reset(struct arena *a)
+{
+	if (!a->blocks)
+		return;
+	free_blocks(a, a->blocks->next);
+	a->blocks->next = NULL;
+	a->blocks->used = 0;
 }
 
 static struct block *block_new(struct arena *a, size_t n)

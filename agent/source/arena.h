@@ -15,4 +15,6 @@ void *arena_alloc(struct arena *a, size_t n);
 char *arena_strndup(struct arena *a, const char *s, size_t n);
 char *arena_strdup(struct arena *a, const char *s);
 __attribute__((format(printf, 2, 3))) char *arena_printf(struct arena *a, const char *format, ...);
+/* Forgets all that was allocated, but keeps some memory for what comes next. */
+void arena_reset(struct arena *a);
 size_t arena_size(const struct arena *a); /* bytes held */

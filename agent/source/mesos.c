@@ -14,10 +14,12 @@
 #include "agent/source/mesos.h"
 
 #include "agent/source/arena.h"
+#include "agent/source/element.h"
 #include "agent/source/json_scan.h"
 #include "agent/source/reject.h"
 #include "agent/source/strset.h"
 #include "agent/source/task.h"
+#include "agent/source/task_pool.h"
 
 #include <errno.h>
 #include <json-c/json.h>
@@ -34,48 +36,6 @@
 #define LIMIT_DEPTH ((size_t)64)
 
 /* ---- what is wanted of a document ---- */
-
-static const struct json_path task_paths[] = {
-	{"id"},
-	{"task_id"},
-	{"framework_id"},
-	{"slave_id"},
-	{"agent_id"},
-	{"state", JSON_PATH_MARK},
-	{"statuses[].timestamp"},
-	{"statuses[].healthy"},
-	{"statuses[].container_status.network_infos[].ip_addresses"},
-	{"statuses[].container_status.network_infos[].ip_address"},
-	{"statuses[].container_status.network_infos[].port_mappings"},
-	{"discovery.ports", JSON_PATH_WATCH},
-	{"labels", JSON_PATH_WATCH},
-	{"container.type"},
-	{"container.docker.port_mappings"},
-	{"container.network_infos[].port_mappings"},
-	{"health_check"},
-	{"resources.ports"},
-	{"resources[].name"},
-	{"resources[].ranges"},
-	{"resources[].scalar"},
-	{NULL},
-};
-
-static const struct json_path framework_paths[] = {
-	{"framework_info.id"},
-	{"framework_info.name"},
-	{"id"},
-	{"name"},
-	{NULL},
-};
-
-static const struct json_path agent_paths[] = {
-	{"agent_info.id"},
-	{"agent_info.hostname"},
-	{"id"},
-	{"hostname"},
-	{"pid"},
-	{NULL},
-};
 
 enum {
 	PATH_FRAMEWORKS,
@@ -119,12 +79,12 @@ static const struct json_path paths[_PATH_N + 1] = {
 	[PATH_FRAMEWORK_ID] = {"frameworks[].id", ELEMENT},
 	[PATH_FRAMEWORK_NAME] = {"frameworks[].name", ELEMENT},
 	[PATH_FRAMEWORK_TASKS] = {"frameworks[].tasks", BEGIN},
-	[PATH_FRAMEWORK_TASK] = {"frameworks[].tasks[]", ELEMENT, task_paths},
+	[PATH_FRAMEWORK_TASK] = {"frameworks[].tasks[]", ELEMENT, element_task_paths},
 	[PATH_EXECUTORS] = {"frameworks[].executors", BEGIN},
 	[PATH_EXECUTOR_TASKS] = {"frameworks[].executors[].tasks", BEGIN},
-	[PATH_EXECUTOR_TASK] = {"frameworks[].executors[].tasks[]", ELEMENT, task_paths},
+	[PATH_EXECUTOR_TASK] = {"frameworks[].executors[].tasks[]", ELEMENT, element_task_paths},
 	[PATH_SLAVES] = {"slaves", BEGIN},
-	[PATH_SLAVE] = {"slaves[]", ELEMENT, agent_paths},
+	[PATH_SLAVE] = {"slaves[]", ELEMENT, element_agent_paths},
 	[PATH_ID] = {"id", ELEMENT},
 	[PATH_HOSTNAME] = {"hostname", ELEMENT},
 	[PATH_PID] = {"pid", ELEMENT},
@@ -132,17 +92,19 @@ static const struct json_path paths[_PATH_N + 1] = {
 	[PATH_GET_STATE] = {"get_state", BEGIN},
 	[PATH_GET_TASKS] = {"get_state.get_tasks", BEGIN},
 	[PATH_TASKS] = {"get_state.get_tasks.tasks", BEGIN},
-	[PATH_TASK] = {"get_state.get_tasks.tasks[]", ELEMENT, task_paths},
+	[PATH_TASK] = {"get_state.get_tasks.tasks[]", ELEMENT, element_task_paths},
 	[PATH_LAUNCHED_TASKS] = {"get_state.get_tasks.launched_tasks", BEGIN},
-	[PATH_LAUNCHED_TASK] = {"get_state.get_tasks.launched_tasks[]", ELEMENT, task_paths},
+	[PATH_LAUNCHED_TASK] = {"get_state.get_tasks.launched_tasks[]", ELEMENT,
+		element_task_paths},
 	[PATH_GET_FRAMEWORKS] = {"get_state.get_frameworks", BEGIN},
 	[PATH_V1_FRAMEWORKS] = {"get_state.get_frameworks.frameworks", BEGIN},
-	[PATH_V1_FRAMEWORK] = {"get_state.get_frameworks.frameworks[]", ELEMENT, framework_paths},
+	[PATH_V1_FRAMEWORK] = {"get_state.get_frameworks.frameworks[]", ELEMENT,
+		element_framework_paths},
 	[PATH_GET_AGENTS] = {"get_state.get_agents", BEGIN},
 	[PATH_AGENTS] = {"get_state.get_agents.agents", BEGIN},
-	[PATH_AGENT] = {"get_state.get_agents.agents[]", ELEMENT, agent_paths},
-	[PATH_GET_AGENT] = {"get_agent", BEGIN | ELEMENT, agent_paths},
-	[PATH_STATE_GET_AGENT] = {"get_state.get_agent", BEGIN | ELEMENT, agent_paths},
+	[PATH_AGENT] = {"get_state.get_agents.agents[]", ELEMENT, element_agent_paths},
+	[PATH_GET_AGENT] = {"get_agent", BEGIN | ELEMENT, element_agent_paths},
+	[PATH_STATE_GET_AGENT] = {"get_state.get_agent", BEGIN | ELEMENT, element_agent_paths},
 };
 
 /* ---- the parser ---- */
@@ -155,7 +117,7 @@ struct place {
 
 struct framework {
 	struct place place;
-	uint32_t id; /* number in the set, or TASK_NO_ID */
+	uint32_t id; /* number in the pool, or MESOS_NO_ID */
 	const char *name;
 };
 
@@ -170,16 +132,20 @@ struct agent {
 struct task {
 	struct place place;
 	uint64_t enclosing; /* where the framework that it stands in begins; NOWHERE: in none */
-	struct task_read read;
+	const struct mesos_task *task; /* a reference */
+	uint32_t framework;            /* its own or the enclosing one's: number in the pool */
 };
 
 struct mesos_parser {
 	struct json_scan *scan;
 	struct json_tokener *tokener;
 	struct arena *arena;
+	struct task_pool *pool;
+	struct strset *framework_ids, *agent_ids; /* the pool's */
 	struct reject_list rejects;
-	struct strset framework_ids, agent_ids;
 	struct task_reader reader;
+	struct digest digest; /* of what has passed that matters */
+	bool odd; /* a key was there twice: what its digest stands for depends on where */
 	struct mesos_limits limits;
 	enum json_kind kinds[_PATH_N]; /* of the values at paths with BEGIN */
 
@@ -215,7 +181,7 @@ static void limit(size_t *value, size_t usual)
 static int on_begin(void *userdata, const struct json_begin *b);
 static int on_element(void *userdata, const struct json_element *e);
 
-struct mesos_parser *mesos_parser_new(const struct mesos_limits *limits)
+struct mesos_parser *mesos_parser_new(const struct mesos_limits *limits, struct task_pool *pool)
 {
 	static const struct json_events events = {on_begin, on_element};
 	struct mesos_parser *p = calloc(1, sizeof *p);
@@ -231,6 +197,8 @@ struct mesos_parser *mesos_parser_new(const struct mesos_limits *limits)
 	limit(&p->limits.frameworks, LIMIT_FRAMEWORKS);
 	limit(&p->limits.labels, LIMIT_LABELS);
 	limit(&p->limits.depth, LIMIT_DEPTH);
+	if (p->limits.labels > LIMIT_LABELS) /* what mesos_task's counts hold, with room to spare */
+		p->limits.labels = LIMIT_LABELS;
 	if (p->limits.element > INT_MAX) /* json-c's lengths */
 		p->limits.element = INT_MAX;
 	p->scan = json_scan_new(paths, &events, p, p->limits.depth, p->limits.element);
@@ -239,15 +207,16 @@ struct mesos_parser *mesos_parser_new(const struct mesos_limits *limits)
 		abort();
 	p->arena = arena_new();
 	reject_list_init(&p->rejects, p->arena);
-	strset_init(&p->framework_ids, p->arena);
-	strset_init(&p->agent_ids, p->arena);
-	p->reader = (struct task_reader){.arena = p->arena,
+	p->pool = pool ? task_pool_ref(pool) : task_pool_new();
+	p->framework_ids = task_pool_frameworks(p->pool);
+	p->agent_ids = task_pool_agents(p->pool);
+	p->reader = (struct task_reader){.arena = arena_new(),
 		.rejects = &p->rejects,
-		.frameworks = &p->framework_ids,
-		.agents = &p->agent_ids,
+		.frameworks = p->framework_ids,
+		.agents = p->agent_ids,
 		.max_labels = p->limits.labels,
 		.tokener = p->tokener};
-	p->self = (struct agent){.place.path = PATH_ID, .id = TASK_NO_ID};
+	p->self = (struct agent){.place.path = PATH_ID, .id = MESOS_NO_ID};
 	return p;
 }
 
@@ -258,9 +227,11 @@ struct mesos_parser *mesos_parser_free(struct mesos_parser *p)
 	json_scan_free(p->scan);
 	json_tokener_free(p->tokener);
 	reject_list_done(&p->rejects);
-	strset_done(&p->framework_ids);
-	strset_done(&p->agent_ids);
 	port_set_done(&p->reader.ports);
+	arena_free(p->reader.arena);
+	for (size_t i = 0; i < p->n_tasks; i++)
+		task_pool_release(p->pool, p->tasks[i].task);
+	task_pool_unref(p->pool);
 	free(p->frameworks);
 	free(p->agents);
 	free(p->tasks);
@@ -291,13 +262,25 @@ static bool is_void(struct mesos_parser *p, const struct place *place, const str
 		(n) = kept;                                        \
 	} while (0)
 
+static void drop_void_tasks(struct mesos_parser *p, const struct json_begin *b)
+{
+	size_t n = p->n_tasks;
+
+	p->n_tasks = 0;
+	for (size_t i = 0; i < n; i++)
+		if (is_void(p, &p->tasks[i].place, b))
+			task_pool_release(p->pool, p->tasks[i].task);
+		else
+			p->tasks[p->n_tasks++] = p->tasks[i];
+}
+
 /* A key is repeated: what came with the earlier one does not count. */
 static void drop_void(struct mesos_parser *p, const struct json_begin *b)
 {
 	for (size_t path = 0; path < _PATH_N; path++)
 		if (json_scan_within(p->scan, path, b->path))
 			p->kinds[path] = JSON_KIND_NONE;
-	DROP_VOID(p, p->tasks, p->n_tasks, b);
+	drop_void_tasks(p, b);
 	DROP_VOID(p, p->agents, p->n_agents, b);
 	DROP_VOID(p, p->frameworks, p->n_frameworks, b);
 }
@@ -310,32 +293,41 @@ static int framework_begin(struct mesos_parser *p, const struct json_begin *b)
 		return json_scan_fail(p->scan, "more than %zu frameworks", p->limits.frameworks);
 	f = APPEND(p->frameworks, p->n_frameworks, p->frameworks_allocated);
 	f->place = (struct place){b->begin, b->path};
-	f->id = TASK_NO_ID;
+	f->id = MESOS_NO_ID;
 	return 0;
+}
+
+/* Something that matters passes: its digest joins that of what was before. */
+static void digest_add(struct mesos_parser *p, size_t path, size_t kind, struct digest digest)
+{
+	struct {
+		struct digest before, item;
+		uint64_t path, kind;
+	} link = {p->digest, digest, path, kind};
+
+	p->digest = task_pool_digest(p->pool, &link, sizeof link);
 }
 
 static int on_begin(void *userdata, const struct json_begin *b)
 {
 	struct mesos_parser *p = userdata;
 
+	digest_add(p, b->path, b->kind, (struct digest){0});
+	p->odd |= b->repeated;
 	if (b->repeated)
 		drop_void(p, b);
 	p->kinds[b->path] = b->kind;
 	return b->path == PATH_FRAMEWORK ? framework_begin(p, b) : 0;
 }
 
-static const char *keep_text(struct mesos_parser *p, struct json_object *o)
+static const char *keep_text(struct mesos_parser *p, const char *s)
 {
-	const char *s = json_id(o);
-
 	return s ? arena_strdup(p->arena, s) : NULL;
 }
 
-static uint32_t number(struct strset *set, struct json_object *o)
+static uint32_t number(struct strset *set, const char *s)
 {
-	const char *s = json_id(o);
-
-	return s ? strset_add(set, s, strlen(s)) : TASK_NO_ID;
+	return s ? strset_add(set, s, strlen(s)) : MESOS_NO_ID;
 }
 
 /* The framework whose members are passing by. */
@@ -347,33 +339,29 @@ static struct framework *current_framework(struct mesos_parser *p)
 static int take_framework(
 	struct mesos_parser *p, const struct json_element *e, struct json_object *o)
 {
-	struct json_object *info = json_member(o, "framework_info");
+	struct element_framework f = element_read_framework(o);
 	struct json_begin begin = {.path = e->path, .begin = e->begin};
 	int r = framework_begin(p, &begin);
 
 	if (r < 0)
 		return r;
-	if (!info)
-		info = o;
-	current_framework(p)->id = number(&p->framework_ids, json_member(info, "id"));
-	current_framework(p)->name = keep_text(p, json_member(info, "name"));
+	current_framework(p)->id = number(p->framework_ids, f.id);
+	current_framework(p)->name = keep_text(p, f.name);
 	return 0;
 }
 
 static int take_agent(struct mesos_parser *p, const struct json_element *e, struct json_object *o)
 {
-	struct json_object *info = json_member(o, "agent_info");
+	struct element_agent read = element_read_agent(o);
 	struct agent *a;
 
 	if (p->n_agents == p->limits.agents)
 		return json_scan_fail(p->scan, "more than %zu agents", p->limits.agents);
-	if (!info)
-		info = o;
 	a = APPEND(p->agents, p->n_agents, p->agents_allocated);
 	a->place = (struct place){e->begin, e->path};
-	a->id = number(&p->agent_ids, json_member(info, "id"));
-	a->hostname = keep_text(p, json_member(info, "hostname"));
-	a->pid = keep_text(p, json_member(o, "pid"));
+	a->id = number(p->agent_ids, read.id);
+	a->hostname = keep_text(p, read.hostname);
+	a->pid = keep_text(p, read.pid);
 	return 0;
 }
 
@@ -382,21 +370,22 @@ static int take_member(struct mesos_parser *p, const struct json_element *e)
 	struct json_object *o = task_json(p->tokener, e->text, e->n_text);
 	int r = 0;
 
+	digest_add(p, e->path, 0, task_pool_digest(p->pool, e->text, e->n_text));
 	switch (e->path) {
 	case PATH_FRAMEWORK_ID:
-		current_framework(p)->id = number(&p->framework_ids, o);
+		current_framework(p)->id = number(p->framework_ids, json_id(o));
 		break;
 	case PATH_FRAMEWORK_NAME:
-		current_framework(p)->name = keep_text(p, o);
+		current_framework(p)->name = keep_text(p, json_id(o));
 		break;
 	case PATH_ID:
-		p->self.id = number(&p->agent_ids, o);
+		p->self.id = number(p->agent_ids, json_id(o));
 		break;
 	case PATH_HOSTNAME:
-		p->self.hostname = keep_text(p, o);
+		p->self.hostname = keep_text(p, json_id(o));
 		break;
 	case PATH_PID:
-		p->self.pid = keep_text(p, o);
+		p->self.pid = keep_text(p, json_id(o));
 		break;
 	case PATH_V1_FRAMEWORK:
 		r = take_framework(p, e, o);
@@ -409,31 +398,38 @@ static int take_member(struct mesos_parser *p, const struct json_element *e)
 	return r;
 }
 
-/* A task without VIP labels, to go by its strings: only whether it runs is of interest. That
- * is not certain (TASK_READ_KEEP) only if the state is spelled with escapes. */
-static int unwatched_task(const struct json_element *e)
-{
-	char state[32];
-
-	if (!e->mark || e->n_mark < 2 || e->n_mark >= sizeof state)
-		return TASK_READ_SKIP;
-	memcpy(state, e->mark + 1, e->n_mark - 2);
-	state[e->n_mark - 2] = '\0';
-	if (strchr(state, '\\'))
-		return TASK_READ_KEEP;
-	return task_state_counts(state) ? TASK_READ_COUNT : TASK_READ_SKIP;
-}
-
 static bool in_framework(const struct json_element *e)
 {
 	return e->path == PATH_FRAMEWORK_TASK || e->path == PATH_EXECUTOR_TASK;
 }
 
+/* Reads a task that may have VIP labels, or finds it as read before. Only a task about which
+ * there was nothing to complain is kept for later, or the complaints would be lost. */
+static int read_task(
+	struct mesos_parser *p, const struct json_element *e, const struct mesos_task **ret)
+{
+	struct digest digest = task_pool_digest(p->pool, e->text, e->n_text);
+	size_t n_complaints = p->rejects.n_all;
+	struct mesos_task task;
+	int what;
+
+	digest_add(p, e->path, 0, digest);
+	*ret = task_pool_find(p->pool, &digest);
+	if (*ret)
+		return TASK_READ_KEEP;
+	arena_reset(p->reader.arena);
+	what = task_read(&p->reader, e->text, e->n_text, &task);
+	if (what != TASK_READ_KEEP)
+		return what;
+	*ret = task_pool_add(p->pool, p->rejects.n_all == n_complaints ? &digest : NULL, &task);
+	return what;
+}
+
 static int take_task(struct mesos_parser *p, const struct json_element *e)
 {
-	struct task_read read;
+	const struct mesos_task *task = NULL;
 	struct task *t;
-	int what = e->watched || *e->text != '{' ? TASK_READ_KEEP : unwatched_task(e);
+	int what = element_task_look(e);
 
 	if (e->too_large) {
 		reject_add(&p->rejects, &(struct mesos_rejection){.reason = MESOS_REJECT_TOO_LARGE},
@@ -442,15 +438,18 @@ static int take_task(struct mesos_parser *p, const struct json_element *e)
 		return 0;
 	}
 	if (what == TASK_READ_KEEP)
-		what = task_read(&p->reader, e->text, e->n_text, &read);
-	p->n_tasks_seen += what != TASK_READ_SKIP;
+		what = read_task(p, e, &task);
+	p->n_tasks_seen += what != TASK_READ_SKIP && !(task && task->waiting);
 	if (what != TASK_READ_KEEP)
 		return 0;
-	if (p->n_tasks == p->limits.tasks)
+	if (p->n_tasks == p->limits.tasks) {
+		task_pool_release(p->pool, task);
 		return json_scan_fail(p->scan, "more than %zu tasks with VIPs", p->limits.tasks);
+	}
 	t = APPEND(p->tasks, p->n_tasks, p->tasks_allocated);
 	t->place = (struct place){e->begin, e->path};
-	t->read = read;
+	t->task = task;
+	t->framework = task->framework;
 	t->enclosing = in_framework(e) ? current_framework(p)->place.begin : NOWHERE;
 	return 0;
 }
@@ -480,35 +479,12 @@ int mesos_parser_feed(struct mesos_parser *p, const void *bytes, size_t n_bytes)
 
 /* ---- putting it together ---- */
 
-/* The address in "slave(1)@10.0.1.248:5051" or "slave(1)@[fd00::1]:5051". */
-static int address_of_pid(const char *pid, struct ip_addr *ret)
-{
-	const char *at = strrchr(pid, '@'), *colon = strrchr(pid, ':');
-	char text[IP_ADDR_STRLEN];
-	size_t n;
-
-	if (!at || !colon || colon < at)
-		return -EINVAL;
-	at++;
-	n = (size_t)(colon - at);
-	if (n > 2 && *at == '[' && colon[-1] == ']') {
-		at++;
-		n -= 2;
-	}
-	if (n >= sizeof text)
-		return -EINVAL;
-	memcpy(text, at, n);
-	text[n] = '\0';
-	return ip_addr_parse(text, ret);
-}
-
 static struct mesos_agent agent_finish(struct mesos_parser *p, const struct agent *a)
 {
 	struct mesos_agent m = {
-		.id = p->agent_ids.strings[a->id], .hostname = a->hostname ? a->hostname : ""};
+		.id = p->agent_ids->strings[a->id], .hostname = a->hostname ? a->hostname : ""};
 
-	if (ip_addr_parse(m.hostname, &m.address) < 0 && a->pid)
-		address_of_pid(a->pid, &m.address);
+	m.address = element_agent_address(a->hostname, a->pid);
 	return m;
 }
 
@@ -519,7 +495,7 @@ static void agents_finish(struct mesos_parser *p, struct mesos_state *s, size_t 
 	for (size_t i = 0; i < p->n_agents; i++) {
 		const struct agent *a = &p->agents[i];
 
-		if (a->id == TASK_NO_ID)
+		if (a->id == MESOS_NO_ID)
 			continue;
 		if (!by_id[a->id])
 			by_id[a->id] = ++s->n_agents;
@@ -527,22 +503,21 @@ static void agents_finish(struct mesos_parser *p, struct mesos_state *s, size_t 
 	}
 }
 
-static void reject_task(struct mesos_parser *p, const struct task *t, enum mesos_reject reason,
-	const char *what, const char *id)
+static void reject_task(struct mesos_parser *p, const struct mesos_placed *t,
+	enum mesos_reject reason, const char *what, const char *id)
 {
 	reject_add(&p->rejects,
 		&(struct mesos_rejection){.reason = reason,
-			.task = t->read.task.id,
-			.framework = t->read.task.framework ? t->read.task.framework
-							    : t->read.task.framework_id},
+			.task = t->task->id,
+			.framework = t->framework ? t->framework : t->framework_id},
 		id ? "%s %.100s is not in the document" : "the task names no %s", what, id);
 }
 
 struct resolver {
 	size_t *agents;          /* by number of id: 1 + place in the state's array */
 	const char **frameworks; /* by number of id: name */
-	struct strset seen;      /* tasks */
-	size_t *seen_as;         /* by number in `seen`: place among the kept */
+	uint32_t *seen;          /* open addressing: 1 + place among the kept */
+	size_t n_seen;           /* slots, a power of two, at most half full */
 };
 
 static int framework_cmp(const void *begin, const void *framework)
@@ -561,21 +536,21 @@ static uint32_t enclosing_framework(const struct mesos_parser *p, const struct t
 	if (t->enclosing != NOWHERE)
 		f = bsearch(
 			&t->enclosing, p->frameworks, p->n_frameworks, sizeof *f, framework_cmp);
-	return f ? f->id : TASK_NO_ID;
+	return f ? f->id : MESOS_NO_ID;
 }
 
-static bool resolve_framework(struct mesos_parser *p, struct resolver *r, struct task *t)
+static bool resolve_framework(
+	struct mesos_parser *p, struct resolver *r, struct task *t, struct mesos_placed *ret)
 {
-	if (t->read.framework == TASK_NO_ID) {
-		t->read.framework = enclosing_framework(p, t);
-		if (t->read.framework != TASK_NO_ID)
-			t->read.task.framework_id = p->framework_ids.strings[t->read.framework];
+	if (t->framework == MESOS_NO_ID)
+		t->framework = enclosing_framework(p, t);
+	if (t->framework != MESOS_NO_ID) {
+		ret->framework_id = p->framework_ids->strings[t->framework];
+		ret->framework = r->frameworks[t->framework];
 	}
-	if (t->read.framework != TASK_NO_ID)
-		t->read.task.framework = r->frameworks[t->read.framework];
-	if (t->read.task.framework)
+	if (ret->framework)
 		return true;
-	reject_task(p, t, MESOS_REJECT_NO_FRAMEWORK, "framework", t->read.task.framework_id);
+	reject_task(p, ret, MESOS_REJECT_NO_FRAMEWORK, "framework", ret->framework_id);
 	return false;
 }
 
@@ -586,64 +561,74 @@ static bool is_lone(const struct agent *a)
 	       a->place.path == PATH_STATE_GET_AGENT;
 }
 
-static bool resolve_agent(
-	struct mesos_parser *p, const struct mesos_state *s, struct resolver *r, struct task *t)
+static bool resolve_agent(struct mesos_parser *p, const struct mesos_state *s, struct resolver *r,
+	struct mesos_placed *ret)
 {
+	uint32_t agent = ret->task->agent;
+
 	/* In an agent's own document there is only one that can be meant. */
-	if (t->read.agent == TASK_NO_ID && p->n_agents == 1 && is_lone(&p->agents[0]))
-		t->read.agent = p->agents[0].id;
-	if (t->read.agent != TASK_NO_ID && r->agents[t->read.agent]) {
-		t->read.task.agent = &s->agents[r->agents[t->read.agent] - 1];
-		t->read.task.agent_id = t->read.task.agent->id;
+	if (agent == MESOS_NO_ID && p->n_agents == 1 && is_lone(&p->agents[0]))
+		agent = p->agents[0].id;
+	if (agent != MESOS_NO_ID && r->agents[agent]) {
+		ret->agent = &s->agents[r->agents[agent] - 1];
 		return true;
 	}
-	reject_task(p, t, MESOS_REJECT_NO_AGENT, "agent", t->read.task.agent_id);
+	reject_task(p, ret, MESOS_REJECT_NO_AGENT, "agent",
+		agent == MESOS_NO_ID ? NULL : p->agent_ids->strings[agent]);
 	return false;
 }
 
-/* Where an equal task (framework and id) was kept, or SIZE_MAX; then this one will be at `place`.
- */
-static size_t seen_before(struct resolver *r, const struct task *t, size_t place)
+static bool is_same_task(const struct task *a, const struct task *b)
 {
-	size_t n_id = strlen(t->read.task.id), n = sizeof t->read.framework + n_id, before;
-	char *key = malloc(n);
-	uint32_t number;
-
-	if (!key)
-		abort();
-	memcpy(key, &t->read.framework, sizeof t->read.framework);
-	memcpy(key + sizeof t->read.framework, t->read.task.id, n_id);
-	before = r->seen.n;
-	number = strset_add(&r->seen, key, n);
-	free(key);
-	if (r->seen.n == before)
-		return r->seen_as[number];
-	r->seen_as[number] = place;
-	return SIZE_MAX;
+	return a->framework == b->framework && strcmp(a->task->id, b->task->id) == 0;
 }
 
-/* Of two, `tasks` is the newer list, `launched_tasks` that of older agents; in one list the
- * later counts. */
+/* Where an equal task (framework and id) was kept, or SIZE_MAX; then this one will be at `place`. */
+static size_t seen_before(
+	const struct mesos_parser *p, struct resolver *r, const struct task *t, size_t place)
+{
+	struct digest d = task_pool_digest(p->pool, t->task->id, strlen(t->task->id));
+	uint64_t h;
+
+	memcpy(&h, d.bytes, sizeof h);
+	for (h += t->framework;; h++) {
+		uint32_t *slot = &r->seen[h & (r->n_seen - 1)];
+
+		if (*slot && is_same_task(t, &p->tasks[*slot - 1]))
+			return *slot - 1;
+		if (*slot)
+			continue;
+		*slot = (uint32_t)place + 1;
+		return SIZE_MAX;
+	}
+}
+
+/* Puts what is kept first in p->tasks as well. Of two, `tasks` is the newer list, `launched_tasks`
+ * that of older agents; in one list the later counts. */
 static void tasks_finish(struct mesos_parser *p, struct mesos_state *s, struct resolver *r)
 {
-	size_t n = 0;
-
+	s->tasks = arena_alloc(p->arena, p->n_tasks * sizeof *s->tasks);
 	for (size_t i = 0; i < p->n_tasks; i++) {
-		struct task t = p->tasks[i];
+		struct task t = p->tasks[i], *keep = &p->tasks[s->n_tasks];
+		struct mesos_placed placed = {.task = t.task};
 		size_t before;
 
-		if (!resolve_framework(p, r, &t) || !resolve_agent(p, s, r, &t))
+		if (!resolve_framework(p, r, &t, &placed) || !resolve_agent(p, s, r, &placed))
 			continue;
-		before = seen_before(r, &t, n);
-		if (before == SIZE_MAX)
-			p->tasks[n++] = t;
-		else if (t.place.path == p->tasks[before].place.path || t.place.path == PATH_TASK)
+		before = seen_before(p, r, &t, s->n_tasks);
+		if (before == SIZE_MAX) {
+			p->tasks[i] = *keep;
+			*keep = t;
+			s->tasks[s->n_tasks++] = placed;
+		} else if (t.place.path == p->tasks[before].place.path ||
+			   t.place.path == PATH_TASK) {
+			p->tasks[i] = p->tasks[before];
 			p->tasks[before] = t;
+			s->tasks[before] = placed;
+		}
 	}
-	s->n_tasks = n;
-	s->tasks = arena_alloc(p->arena, n * sizeof *s->tasks);
-	for (size_t i = 0; i < n; i++)
-		s->tasks[i] = p->tasks[i].read.task;
+	for (size_t i = 0; i < s->n_tasks; i++)
+		task_pool_hold(s->tasks[i].task);
 }
 
 /* Rejections of labels were written when only the framework's id was known. */
@@ -651,30 +636,38 @@ static void name_rejections(struct mesos_parser *p, const struct resolver *r)
 {
 	for (size_t i = 0; i < p->rejects.n; i++) {
 		struct mesos_rejection *j = &p->rejects.list[i];
-		uint32_t id = strset_find(&p->framework_ids, j->framework, strlen(j->framework));
+		uint32_t id = strset_find(p->framework_ids, j->framework, strlen(j->framework));
 
 		if (id != STRSET_NONE && r->frameworks[id])
 			j->framework = r->frameworks[id];
 	}
 }
 
+static size_t slots_for(size_t n)
+{
+	size_t slots = 16;
+
+	while (slots < 2 * n)
+		slots *= 2;
+	return slots;
+}
+
 static void resolve(struct mesos_parser *p, struct mesos_state *s)
 {
 	struct arena *scratch = arena_new();
 	struct resolver r = {
-		.agents = arena_alloc(scratch, p->agent_ids.n * sizeof *r.agents),
-		.frameworks = arena_alloc(scratch, p->framework_ids.n * sizeof *r.frameworks),
-		.seen_as = arena_alloc(scratch, p->n_tasks * sizeof *r.seen_as),
+		.agents = arena_alloc(scratch, p->agent_ids->n * sizeof *r.agents),
+		.frameworks = arena_alloc(scratch, p->framework_ids->n * sizeof *r.frameworks),
+		.n_seen = slots_for(p->n_tasks),
 	};
 
-	strset_init(&r.seen, scratch);
+	r.seen = arena_alloc(scratch, r.n_seen * sizeof *r.seen);
 	agents_finish(p, s, r.agents);
 	for (size_t i = 0; i < p->n_frameworks; i++)
-		if (p->frameworks[i].id != TASK_NO_ID)
+		if (p->frameworks[i].id != MESOS_NO_ID)
 			r.frameworks[p->frameworks[i].id] = p->frameworks[i].name;
 	tasks_finish(p, s, &r);
 	name_rejections(p, &r);
-	strset_done(&r.seen);
 	arena_free(scratch);
 }
 
@@ -696,24 +689,32 @@ static bool is_agent_state(const struct mesos_parser *p)
 	const struct agent *self = &p->self;
 
 	return p->kinds[PATH_FRAMEWORKS] == JSON_KIND_ARRAY &&
-	       p->kinds[PATH_SLAVES] == JSON_KIND_NONE && self->id != TASK_NO_ID &&
+	       p->kinds[PATH_SLAVES] == JSON_KIND_NONE && self->id != MESOS_NO_ID &&
 	       (self->hostname || self->pid) &&
 	       !(self->pid && strncmp(self->pid, "master@", 7) == 0);
 }
 
-int mesos_parser_finish(struct mesos_parser *p, struct mesos_state **ret)
+/* What every state has, whether it was put together or only counted. */
+static void seal(struct mesos_parser *p)
 {
-	struct mesos_state *s;
-	int r = json_scan_finish(p->scan);
+	uint64_t counts[] = {p->n_tasks_seen, p->rejects.n_all};
 
-	if (r < 0)
-		return r;
-	if (is_agent_state(p))
-		*APPEND(p->agents, p->n_agents, p->agents_allocated) = p->self;
-	else if (!is_v1(p) && !is_master_state(p))
-		return json_scan_fail(
-			p->scan, "neither a master's or agent's /state nor an answer to GET_STATE");
-	s = calloc(1, sizeof *s);
+	digest_add(p, _PATH_N, 0, task_pool_digest(p->pool, counts, sizeof counts));
+}
+
+/* A digest of zeros is none, even were it one. */
+static bool is_known(const struct mesos_parser *p, const uint8_t *known)
+{
+	static const struct digest none;
+
+	return known && !p->odd && memcmp(known, none.bytes, sizeof none) != 0 &&
+	       memcmp(known, p->digest.bytes, sizeof p->digest) == 0;
+}
+
+static struct mesos_state *make_state(struct mesos_parser *p)
+{
+	struct mesos_state *s = calloc(1, sizeof *s);
+
 	if (!s)
 		abort();
 	resolve(p, s);
@@ -724,14 +725,43 @@ int mesos_parser_finish(struct mesos_parser *p, struct mesos_state **ret)
 	memcpy(s->n_rejected, p->rejects.n_rejected, sizeof s->n_rejected);
 	s->arena = p->arena;
 	p->arena = NULL;
-	*ret = s;
+	s->pool = task_pool_ref(p->pool);
+	s->n_ids = p->n_agents + p->n_frameworks;
+	if (!p->odd)
+		memcpy(s->digest, p->digest.bytes, sizeof s->digest);
+	return s;
+}
+
+int mesos_parser_finish(struct mesos_parser *p, const uint8_t known[16], struct mesos_state **ret)
+{
+	int r = json_scan_finish(p->scan);
+
+	if (r < 0)
+		return r;
+	if (is_agent_state(p))
+		*APPEND(p->agents, p->n_agents, p->agents_allocated) = p->self;
+	else if (!is_v1(p) && !is_master_state(p))
+		return json_scan_fail(
+			p->scan, "neither a master's or agent's /state nor an answer to GET_STATE");
+	seal(p);
+	if (is_known(p, known))
+		return MESOS_UNCHANGED;
+	*ret = make_state(p);
 	return 0;
+}
+
+uint64_t mesos_parser_position(const struct mesos_parser *p)
+{
+	return json_scan_position(p->scan);
 }
 
 struct mesos_state *mesos_state_free(struct mesos_state *s)
 {
 	if (!s)
 		return NULL;
+	for (size_t i = 0; i < s->n_tasks; i++)
+		task_pool_release(s->pool, s->tasks[i].task);
+	task_pool_unref(s->pool);
 	arena_free(s->arena);
 	free(s);
 	return NULL;

@@ -48,17 +48,26 @@ enum weight_reason {
 	WEIGHT_KILLING,   /* it is being killed */
 };
 
+/* What one task says of itself. Documents share it: never changed, see task_pool.h. */
 struct mesos_task {
-	const char *id, *framework_id, *agent_id;
-	bool docker;     /* container type DOCKER: keeps its host port on its own node */
-	bool killing;    /* TASK_KILLING */
-	uint32_t weight; /* 1: runs and is not known to be unhealthy; else 0 */
-	enum weight_reason weight_reason;
-	size_t n_addresses;
+	const char *id;
 	struct ip_addr *addresses; /* of its latest status */
-	size_t n_ports;
-	struct mesos_port *ports; /* only those with VIP labels */
-	const char *framework;    /* name; set when the document is complete */
+	struct mesos_port *ports;  /* only those with VIP labels */
+	uint32_t framework, agent; /* numbers of their ids in the pool; MESOS_NO_ID */
+	uint16_t n_ports;
+	uint8_t n_addresses;
+	bool docker;           /* container type DOCKER: keeps its host port on its own node */
+	bool killing;          /* TASK_KILLING */
+	bool waiting;          /* neither runs nor is being killed, but may come to it */
+	uint8_t weight;        /* 1: runs and is not known to be unhealthy; else 0 */
+	uint8_t weight_reason; /* enum weight_reason */
+};
+#define MESOS_NO_ID UINT32_MAX
+
+/* A task among the frameworks and agents of a document. */
+struct mesos_placed {
+	const struct mesos_task *task;
+	const char *framework, *framework_id; /* name and id */
 	const struct mesos_agent *agent;
 };
 
@@ -85,9 +94,12 @@ struct mesos_rejection {
 /* At most this many rejections are kept with their texts; all are counted. */
 #define MESOS_REJECTIONS_KEPT 1000
 
+struct task_pool;
+
 struct mesos_state {
 	size_t n_tasks;
-	struct mesos_task *tasks; /* in document order, running or being killed, with VIP labels */
+	struct mesos_placed
+		*tasks; /* in document order, running or being killed, with VIP labels */
 	size_t n_agents;
 	struct mesos_agent *agents;
 	size_t n_tasks_seen; /* all tasks of the document that run or are being killed */
@@ -95,19 +107,28 @@ struct mesos_state {
 	size_t n_rejected[_MESOS_REJECT_N];
 	size_t n_rejections;
 	struct mesos_rejection *rejections;
-	struct arena *arena; /* everything above lives here */
+	struct arena *arena;    /* everything above lives here, but for */
+	struct task_pool *pool; /* tasks and ids */
+	size_t n_ids;           /* of frameworks and agents, for task_pool_is_worn() */
+	uint8_t digest[16];     /* of all that the above was made of; zeroed: none */
 };
-struct mesos_state *mesos_state_free(struct mesos_state *s);
+struct mesos_state *mesos_state_free(struct mesos_state *s); /* takes NULL; returns NULL */
 
 struct mesos_parser;
 
-/* `limits` may be NULL. Never fails (out of memory aborts, as everywhere in agent/). */
-struct mesos_parser *mesos_parser_new(const struct mesos_limits *limits);
+/* `limits` may be NULL. With the `pool` of earlier documents tasks that they had already cost no
+ * more than their bytes; NULL: a pool of its own. Never fails (out of memory aborts, as
+ * everywhere in agent/). */
+struct mesos_parser *mesos_parser_new(const struct mesos_limits *limits, struct task_pool *pool);
 struct mesos_parser *mesos_parser_free(struct mesos_parser *p);
 /* Takes the next bytes. 0, or -EBADMSG (not JSON, or over a limit): mesos_parser_error() then
  * says what and where ("byte 1234: ..."), and every later call fails alike. */
 int mesos_parser_feed(struct mesos_parser *p, const void *bytes, size_t n_bytes);
-/* The document ends here. 0 and the state; -EBADMSG if it is truncated, malformed or of none
- * of the known shapes (an empty document is). The parser can only be freed afterwards. */
-int mesos_parser_finish(struct mesos_parser *p, struct mesos_state **ret);
+/* The document ends here. 0 and the state; MESOS_UNCHANGED if it says what a state with the digest
+ * `known` said (NULL: none is known); -EBADMSG if it is truncated, malformed or of none of the
+ * known shapes (an empty document is). The parser can only be freed afterwards. */
+#define MESOS_UNCHANGED 1
+int mesos_parser_finish(struct mesos_parser *p, const uint8_t known[16], struct mesos_state **ret);
+/* Bytes so far. */
+uint64_t mesos_parser_position(const struct mesos_parser *p);
 const char *mesos_parser_error(const struct mesos_parser *p);

@@ -75,6 +75,7 @@ void reject_add(struct reject_list *l, const struct mesos_rejection *what, const
 	va_list args;
 
 	l->n_rejected[what->reason]++;
+	l->n_all++;
 	r = add(l);
 	if (!r)
 		return;

@@ -10,7 +10,7 @@
 
 struct reject_list {
 	struct arena *arena;
-	size_t n_rejected[_MESOS_REJECT_N];
+	size_t n_rejected[_MESOS_REJECT_N], n_all;
 	size_t n, allocated;
 	struct mesos_rejection *list;
 };

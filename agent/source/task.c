@@ -458,7 +458,7 @@ static void add_address(struct mesos_task *task, struct json_object *text)
 	task->addresses[task->n_addresses++] = a;
 }
 
-/* Addresses of one task: a container has a few; what is more is left out. */
+/* Addresses of one task: a container has a few; what is more is left out. Fits n_addresses. */
 #define ADDRESSES_MAX 64
 
 static void read_addresses(
@@ -489,14 +489,27 @@ bool task_state_counts(const char *state)
 	return strcmp(state, "TASK_RUNNING") == 0 || strcmp(state, "TASK_KILLING") == 0;
 }
 
+bool task_state_is_final(const char *state)
+{
+	static const char *const final[] = {"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED",
+		"TASK_ERROR", "TASK_LOST", "TASK_DROPPED", "TASK_GONE", "TASK_GONE_BY_OPERATOR"};
+
+	for (size_t i = 0; i < sizeof final / sizeof *final; i++)
+		if (strcmp(state, final[i]) == 0)
+			return true;
+	return false;
+}
+
 static uint32_t id_number(struct strset *set, const char *id)
 {
-	return id ? strset_add(set, id, strlen(id)) : TASK_NO_ID;
+	return id ? strset_add(set, id, strlen(id)) : MESOS_NO_ID;
 }
 
 static int read_ports(struct task_reader *r, struct json_object *task, struct json_object *status,
 	struct mesos_task *ret)
 {
+	size_t n;
+
 	r->ports.n = 0;
 	add_discovery_ports(r, task);
 	add_legacy_labels(r, task);
@@ -508,30 +521,30 @@ static int read_ports(struct task_reader *r, struct json_object *task, struct js
 			"the task has too many VIP labels or port mappings");
 		return 0;
 	}
-	ret->ports = port_set_keep(&r->ports, r->arena, &ret->n_ports);
-	return ret->n_ports > 0;
+	ret->ports = port_set_keep(&r->ports, r->arena, &n);
+	ret->n_ports = (uint16_t)n;
+	return n > 0;
 }
 
-static void read_ids(struct task_reader *r, struct json_object *o, struct task_read *ret)
+static void read_ids(struct task_reader *r, struct json_object *o, struct mesos_task *ret)
 {
 	const char *agent = json_id(json_member(o, "agent_id"));
 
 	r->framework_id = json_id(json_member(o, "framework_id"));
 	ret->framework = id_number(r->frameworks, r->framework_id);
 	ret->agent = id_number(r->agents, agent ? agent : json_id(json_member(o, "slave_id")));
-	if (ret->framework != TASK_NO_ID)
-		ret->task.framework_id = r->frameworks->strings[ret->framework];
-	if (ret->agent != TASK_NO_ID)
-		ret->task.agent_id = r->agents->strings[ret->agent];
 }
 
-static int read_object(struct task_reader *r, struct json_object *o, struct task_read *ret)
+static int read_object(struct task_reader *r, struct json_object *o, struct mesos_task *ret)
 {
 	const char *state = text_member(o, "state");
 	struct json_object *status, *container = json_member(o, "container");
 	const char *type = text_member(container, "type");
 
-	if (!state || !task_state_counts(state))
+	if (!state)
+		return TASK_READ_SKIP;
+	ret->waiting = !task_state_counts(state);
+	if (ret->waiting && (!r->keep_waiting || task_state_is_final(state)))
 		return TASK_READ_SKIP;
 	r->id = json_id(json_member(o, "id"));
 	if (!r->id)
@@ -541,24 +554,24 @@ static int read_object(struct task_reader *r, struct json_object *o, struct task
 		reject(r, MESOS_REJECT_MALFORMED, "", "", "the task has no id");
 		return TASK_READ_COUNT;
 	}
+	ret->id = arena_strdup(r->arena, r->id);
 	status = latest_status(o);
-	if (!read_ports(r, o, status, &ret->task))
+	if (!read_ports(r, o, status, ret))
 		return TASK_READ_COUNT;
-	ret->task.id = arena_strdup(r->arena, r->id);
-	ret->task.docker = type && strcmp(type, "DOCKER") == 0;
-	ret->task.killing = strcmp(state, "TASK_KILLING") == 0;
-	ret->task.weight_reason = weight_reason(o, status, ret->task.killing);
-	ret->task.weight = ret->task.weight_reason == WEIGHT_HEALTHY;
-	read_addresses(r, status, &ret->task);
+	ret->docker = type && strcmp(type, "DOCKER") == 0;
+	ret->killing = strcmp(state, "TASK_KILLING") == 0;
+	ret->weight_reason = weight_reason(o, status, ret->killing);
+	ret->weight = ret->weight_reason == WEIGHT_HEALTHY;
+	read_addresses(r, status, ret);
 	return TASK_READ_KEEP;
 }
 
-int task_read(struct task_reader *r, const char *text, size_t n_text, struct task_read *ret)
+int task_read(struct task_reader *r, const char *text, size_t n_text, struct mesos_task *ret)
 {
 	struct json_object *o = task_json(r->tokener, text, n_text);
 	int result = TASK_READ_SKIP;
 
-	*ret = (struct task_read){0};
+	*ret = (struct mesos_task){.framework = MESOS_NO_ID, .agent = MESOS_NO_ID};
 	r->id = r->framework_id = NULL;
 	r->n_labels = 0;
 	r->too_large = false;

@@ -12,15 +12,14 @@
 struct json_object;
 struct json_tokener;
 
-#define TASK_NO_ID UINT32_MAX
-
 /* What the reading of all tasks of a document has in common. */
 struct task_reader {
-	struct arena *arena; /* where the tasks live */
+	struct arena *arena; /* where what is read goes, until the next task is read */
 	struct reject_list *rejects;
 	struct strset *frameworks, *agents; /* ids */
 	size_t max_labels;
 	struct json_tokener *tokener;
+	bool keep_waiting;     /* tasks that may come to run are read too */
 	struct port_set ports; /* reused */
 	/* The task at hand. */
 	const char *id, *framework_id;
@@ -28,21 +27,19 @@ struct task_reader {
 	bool too_large;
 };
 
-struct task_read {
-	struct mesos_task task;
-	uint32_t framework, agent; /* numbers in the reader's sets, or TASK_NO_ID */
-};
-
 enum {
-	TASK_READ_KEEP = 1,  /* runs or is being killed, and has VIP labels: *ret is set */
+	TASK_READ_KEEP = 1,  /* has VIP labels, and runs, is being killed, or waits: *ret is set */
 	TASK_READ_COUNT = 2, /* runs or is being killed */
 	TASK_READ_SKIP = 3,
 };
 
-/* One of the above. What is wrong with the task is added to the rejections. */
-int task_read(struct task_reader *r, const char *text, size_t n_text, struct task_read *ret);
+/* One of the above. What is wrong with the task is added to the rejections. Unless it is to be
+ * skipped, ret->id and the numbers of its framework and agent are set if it has any. */
+int task_read(struct task_reader *r, const char *text, size_t n_text, struct mesos_task *ret);
 /* True for the states of tasks that belong into the table. */
 bool task_state_counts(const char *state);
+/* True for states from which a task never returns. */
+bool task_state_is_final(const char *state);
 
 /* JSON text of an element as an object tree, or NULL; json_object_put() it. */
 struct json_object *task_json(struct json_tokener *tokener, const char *text, size_t n_text);

@@ -3,6 +3,9 @@
  * Every label of every port of every task gives one claim per address that its backend has.
  * Named claims get their VIP's address once all names are known, since names may collide.
  * Then the claims are sorted, and runs of one key are a VIP.
+ *
+ * There are as many claims as backends, all at once, so a claim is only what it is sorted by;
+ * the backend itself is made when it gets its place.
  */
 #include "agent/source/vip_table.h"
 
@@ -18,8 +21,11 @@
 
 struct claim {
 	struct service_key key; /* of a named VIP: without address until names are allocated */
-	uint32_t name;          /* number in the set of names, or NO_NAME */
-	struct vip_backend backend;
+	struct ip_addr address; /* of the backend */
+	uint16_t port;
+	uint16_t mesos_port; /* index of the port in its task */
+	uint32_t name;       /* number in the set of names, or NO_NAME */
+	uint32_t task;       /* index in the state */
 };
 
 #define NO_NAME UINT32_MAX
@@ -31,26 +37,28 @@ struct builder {
 	struct arena *scratch; /* gone when the table is built */
 	struct reject_list rejects;
 	struct strset names; /* "redis.marathon" */
-	struct strset texts; /* framework names, kept once */
+	struct strset texts; /* framework names and ids, kept once */
+	const char **ids;    /* by index of task: its id in the table's arena, once it has one */
 	const char **dns;    /* by number of name: with the suffix */
 	struct ip_addr *agents;
 	size_t n_claims, claims_allocated;
 	struct claim *claims;
-	/* The task at hand. */
-	const struct mesos_task *task;
-	const struct ip_addr *agent;
-	const char *task_id, *framework, *framework_id;
 };
 
 /* ---- claims ---- */
 
-static void reject_label(
-	struct builder *b, const struct mesos_port *port, size_t label, const char *detail)
+static const struct ip_addr *agent_address(const struct builder *b, const struct mesos_placed *t)
+{
+	return &b->agents[t->agent - b->state->agents];
+}
+
+static void reject_label(struct builder *b, const struct mesos_placed *t,
+	const struct mesos_port *port, size_t label, const char *detail)
 {
 	reject_add(&b->rejects,
 		&(struct mesos_rejection){.reason = MESOS_REJECT_LABEL,
-			.task = b->task->id,
-			.framework = b->task->framework,
+			.task = t->task->id,
+			.framework = t->framework,
 			.key = port->vip_keys[label],
 			.value = port->vips[label]},
 		"%s", detail);
@@ -68,114 +76,95 @@ static void add_claim(struct builder *b, const struct claim *claim)
 }
 
 /* The task shares its host's network: one number serves as host and container port. */
-static bool is_on_host(const struct builder *b)
+static bool is_on_host(const struct mesos_task *t, const struct ip_addr *agent)
 {
-	return b->task->n_addresses == 0 ||
-	       (b->task->n_addresses == 1 && ip_addr_cmp(&b->task->addresses[0], b->agent) == 0);
+	return t->n_addresses == 0 ||
+	       (t->n_addresses == 1 && ip_addr_cmp(&t->addresses[0], agent) == 0);
 }
 
-/* On its own node a port mapping is bypassed by IPVS; Docker's stays, for its hairpin. */
-static void set_local(
-	const struct builder *b, const struct mesos_port *port, struct vip_backend *backend)
+/* The addresses of a port's backends: the agent's if it has a host port, else each of the task. */
+static const struct ip_addr *backend_addresses(const struct builder *b,
+	const struct mesos_placed *t, const struct mesos_port *port, size_t *ret_n)
 {
-	backend->local_address = backend->address;
-	backend->local_port = backend->port;
-	if (b->task->docker || !port->host_port || !port->container_port || is_on_host(b))
-		return;
-	for (size_t i = 0; i < b->task->n_addresses; i++) {
-		if (b->task->addresses[i].family != backend->address.family)
-			continue;
-		backend->local_address = b->task->addresses[i];
-		backend->local_port = port->container_port;
-		return;
-	}
+	const struct ip_addr *agent = agent_address(b, t);
+	bool at_agent = port->host_port || is_on_host(t->task, agent);
+
+	*ret_n = at_agent ? 1 : t->task->n_addresses;
+	return at_agent ? agent : t->task->addresses;
 }
 
-/* The backends of a port: at the agent if it has a host port, else at each task address. */
-static size_t n_backends(const struct builder *b, const struct mesos_port *port)
+/* Parses a label into a claim without backend. False if it is no label; then it is rejected. */
+static bool read_label(struct builder *b, const struct mesos_placed *t,
+	const struct mesos_port *port, size_t label, struct claim *claim)
 {
-	return port->host_port || is_on_host(b) ? 1 : b->task->n_addresses;
-}
-
-static struct vip_backend backend_at(
-	const struct builder *b, const struct mesos_port *port, size_t i)
-{
-	bool at_agent = port->host_port || is_on_host(b);
-	struct vip_backend backend = {.address = at_agent ? *b->agent : b->task->addresses[i],
-		.port = port->host_port ? port->host_port : port->container_port,
-		.weight = b->task->weight,
-		.weight_reason = b->task->weight_reason,
-		.agent = *b->agent,
-		.task = b->task_id,
-		.framework = b->framework,
-		.framework_id = b->framework_id};
-
-	set_local(b, port, &backend);
-	return backend;
-}
-
-/* Claims this label's VIP for all backends that it can have. */
-static void claim_label(struct builder *b, const struct mesos_port *port, size_t label)
-{
-	struct claim claim = {.key.protocol = port->protocol, .name = NO_NAME};
 	struct vip_label vip;
 	char name[NAMES_MAX + 1];
 	const char *error;
-	size_t before = b->n_claims;
 
 	if (vip_label_parse(port->vips[label], &vip, &error) < 0 ||
 		(vip.address.family == AF_UNSPEC &&
-			vip_label_name(port->vips[label], vip.n_name, b->task->framework, name,
+			vip_label_name(port->vips[label], vip.n_name, t->framework, name,
 				sizeof name, &error) < 0)) {
-		reject_label(b, port, label, error);
-		return;
+		reject_label(b, t, port, label, error);
+		return false;
 	}
-	claim.key.port = vip.port;
-	claim.key.address = vip.address;
-	if (b->options.no_ipv6 && vip.address.family == AF_INET6)
-		return;
-	for (size_t i = 0; i < n_backends(b, port); i++) {
-		claim.backend = backend_at(b, port, i);
-		if (vip.address.family == AF_UNSPEC) {
-			if (b->options.no_ipv6 && claim.backend.address.family == AF_INET6)
-				continue;
-			claim.name = strset_add(&b->names, name, strlen(name));
-			claim.key.address.family = claim.backend.address.family;
-		} else if (claim.backend.address.family != vip.address.family) {
-			continue;
-		}
-		add_claim(b, &claim);
-	}
-	if (b->n_claims == before && vip.address.family != AF_UNSPEC)
-		reject_label(b, port, label,
-			vip.address.family == AF_INET
-				? "the task has no IPv4 address for an IPv4 VIP"
-				: "the task has no IPv6 address for an IPv6 VIP");
+	claim->key = (struct service_key){
+		.protocol = port->protocol, .port = vip.port, .address = vip.address};
+	if (vip.address.family == AF_UNSPEC)
+		claim->name = strset_add(&b->names, name, strlen(name));
+	return true;
 }
 
-static void claim_task(struct builder *b, const struct mesos_task *t)
+/* Claims this label's VIP for all backends that it can have. */
+static void claim_label(
+	struct builder *b, const struct mesos_placed *t, size_t port_index, size_t label)
 {
-	uint32_t text;
+	const struct mesos_port *port = &t->task->ports[port_index];
+	struct claim claim = {.name = NO_NAME,
+		.task = (uint32_t)(t - b->state->tasks),
+		.mesos_port = (uint16_t)port_index};
+	size_t n_before = b->n_claims, n;
+	const struct ip_addr *addresses = backend_addresses(b, t, port, &n);
+	uint8_t family;
 
-	b->task = t;
-	b->agent = &b->agents[t->agent - b->state->agents];
-	if (b->agent->family == AF_UNSPEC) {
+	if (!read_label(b, t, port, label, &claim))
+		return;
+	family = claim.key.address.family;
+	if (b->options.no_ipv6 && family == AF_INET6)
+		return;
+	claim.port = port->host_port ? port->host_port : port->container_port;
+	for (size_t i = 0; i < n; i++) {
+		claim.address = addresses[i];
+		if (claim.name != NO_NAME)
+			claim.key.address.family = addresses[i].family;
+		else if (addresses[i].family != family)
+			continue;
+		if (b->options.no_ipv6 && claim.key.address.family == AF_INET6)
+			continue;
+		add_claim(b, &claim);
+	}
+	if (b->n_claims == n_before && claim.name == NO_NAME)
+		reject_label(b, t, port, label,
+			family == AF_INET ? "the task has no IPv4 address for an IPv4 VIP"
+					  : "the task has no IPv6 address for an IPv6 VIP");
+}
+
+static void claim_task(struct builder *b, const struct mesos_placed *t)
+{
+	if (t->task->waiting)
+		return;
+	if (agent_address(b, t)->family == AF_UNSPEC) {
 		reject_add(&b->rejects,
 			&(struct mesos_rejection){.reason = MESOS_REJECT_NO_ADDRESS,
-				.task = t->id,
+				.task = t->task->id,
 				.framework = t->framework},
 			"host name \"%.100s\" of agent %.100s is not resolved", t->agent->hostname,
 			t->agent->id);
 		return;
 	}
-	b->task_id = arena_strdup(b->arena, t->id);
-	text = strset_add(&b->texts, t->framework, strlen(t->framework));
-	b->framework = b->texts.strings[text];
-	text = strset_add(&b->texts, t->framework_id, strlen(t->framework_id));
-	b->framework_id = b->texts.strings[text];
-	for (size_t i = 0; i < t->n_ports; i++)
-		for (size_t j = 0; j < t->ports[i].n_vips; j++)
-			claim_label(b, &t->ports[i], j);
+	for (size_t i = 0; i < t->task->n_ports; i++)
+		for (size_t j = 0; j < t->task->ports[i].n_vips; j++)
+			claim_label(b, t, i, j);
 }
 
 /* Agents whose address is not in the document are asked for, those with tasks only. */
@@ -286,44 +275,96 @@ static void allocate_names(struct builder *b)
 
 /* ---- the table ---- */
 
+static int address_port_cmp(
+	const struct ip_addr *a, uint16_t a_port, const struct ip_addr *b, uint16_t b_port)
+{
+	int r = ip_addr_cmp(a, b);
+
+	return r ? r : (int)a_port - (int)b_port;
+}
+
 static int endpoint_cmp(const struct vip_backend *a, const struct vip_backend *b)
 {
-	int r = ip_addr_cmp(&a->address, &b->address);
-
-	return r ? r : (int)a->port - (int)b->port;
+	return address_port_cmp(&a->address, a->port, &b->address, b->port);
 }
 
 /* By key, then endpoint; of equal endpoints the one that stays comes first. */
-static int claim_cmp(const void *pa, const void *pb)
+static int claim_cmp(const void *pa, const void *pb, void *state)
 {
 	const struct claim *a = pa, *b = pb;
+	const struct mesos_placed *tasks = ((const struct mesos_state *)state)->tasks;
+	const struct mesos_placed *ta = &tasks[a->task], *tb = &tasks[b->task];
 	int r = service_key_cmp(&a->key, &b->key);
 
 	if (!r)
-		r = endpoint_cmp(&a->backend, &b->backend);
-	if (!r && a->backend.weight != b->backend.weight)
-		r = a->backend.weight > b->backend.weight ? -1 : 1;
+		r = address_port_cmp(&a->address, a->port, &b->address, b->port);
+	if (!r && ta->task->weight != tb->task->weight)
+		r = ta->task->weight > tb->task->weight ? -1 : 1;
 	if (!r)
-		r = strcmp(a->backend.task, b->backend.task);
-	return r ? r : strcmp(a->backend.framework, b->backend.framework);
+		r = strcmp(ta->task->id, tb->task->id);
+	return r ? r : strcmp(ta->framework, tb->framework);
+}
+
+static const char *text_once(struct builder *b, const char *text)
+{
+	uint32_t i = strset_add(&b->texts, text, strlen(text));
+
+	return b->texts.strings[i];
+}
+
+/* On its own node a port mapping is bypassed by IPVS; Docker's stays, for its hairpin. */
+static void set_local(
+	const struct mesos_task *t, const struct mesos_port *port, struct vip_backend *backend)
+{
+	backend->local_address = backend->address;
+	backend->local_port = backend->port;
+	if (t->docker || !port->host_port || !port->container_port ||
+		is_on_host(t, &backend->agent))
+		return;
+	for (size_t i = 0; i < t->n_addresses; i++) {
+		if (t->addresses[i].family != backend->address.family)
+			continue;
+		backend->local_address = t->addresses[i];
+		backend->local_port = port->container_port;
+		return;
+	}
+}
+
+static struct vip_backend make_backend(struct builder *b, const struct claim *claim)
+{
+	const struct mesos_placed *t = &b->state->tasks[claim->task];
+	const char **id = &b->ids[claim->task];
+	struct vip_backend backend = {.address = claim->address,
+		.port = claim->port,
+		.weight = t->task->weight,
+		.weight_reason = t->task->weight_reason,
+		.agent = *agent_address(b, t),
+		.framework = text_once(b, t->framework),
+		.framework_id = text_once(b, t->framework_id)};
+
+	if (!*id)
+		*id = arena_strdup(b->arena, t->task->id);
+	backend.task = *id;
+	set_local(t->task, &t->task->ports[claim->mesos_port], &backend);
+	return backend;
 }
 
 /* Makes a VIP of the claims from `claims` on that have one key; returns their number. */
 static size_t add_vip(struct builder *b, const struct claim *claims, size_t n, struct vip *vip)
 {
-	size_t end = 1;
+	size_t end = 1, n_backends = 1;
 
-	while (end < n && service_key_cmp(&claims[end].key, &claims->key) == 0)
-		end++;
+	for (; end < n && service_key_cmp(&claims[end].key, &claims->key) == 0; end++)
+		n_backends += address_port_cmp(&claims[end].address, claims[end].port,
+				      &claims[end - 1].address, claims[end - 1].port) != 0;
 	*vip = (struct vip){.key = claims->key,
 		.name = claims->name == NO_NAME ? NULL : b->dns[claims->name],
-		.backends = arena_alloc(b->arena, end * sizeof *vip->backends)};
+		.backends = arena_alloc(b->arena, n_backends * sizeof *vip->backends)};
 	for (size_t i = 0; i < end; i++) {
-		const struct vip_backend *backend = &claims[i].backend;
-
-		if (i && endpoint_cmp(backend, &claims[i - 1].backend) == 0)
+		if (i && address_port_cmp(&claims[i].address, claims[i].port,
+				 &claims[i - 1].address, claims[i - 1].port) == 0)
 			continue;
-		vip->backends[vip->n_backends++] = *backend;
+		vip->backends[vip->n_backends++] = make_backend(b, &claims[i]);
 	}
 	return end;
 }
@@ -355,13 +396,16 @@ static size_t count_vips(const struct builder *b)
 static void fill_table(struct builder *b, struct vip_table *t)
 {
 	if (b->n_claims)
-		qsort(b->claims, b->n_claims, sizeof *b->claims, claim_cmp);
+		qsort_r(b->claims, b->n_claims, sizeof *b->claims, claim_cmp,
+			(void *)(uintptr_t)b->state);
+	b->ids = arena_alloc(b->scratch, b->state->n_tasks * sizeof *b->ids);
 	t->vips = arena_alloc(b->arena, count_vips(b) * sizeof *t->vips);
 	for (size_t i = 0; i < b->n_claims;)
 		i += add_vip(b, b->claims + i, b->n_claims - i, &t->vips[t->n_vips++]);
 	keep_agents(b, t);
 	t->n_tasks_seen = b->state->n_tasks_seen;
 	t->n_bytes = b->state->n_bytes;
+	memcpy(t->digest, b->state->digest, sizeof t->digest);
 	memcpy(t->n_rejected, b->rejects.n_rejected, sizeof t->n_rejected);
 	t->n_rejections = b->rejects.n;
 	t->rejections = reject_list_keep(&b->rejects);

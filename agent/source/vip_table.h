@@ -40,6 +40,7 @@ struct vip_table {
 	struct mesos_rejection *rejections;
 	size_t n_tasks_seen;
 	uint64_t n_bytes;
+	uint8_t digest[16]; /* the state's; zeroed: none */
 	struct arena *arena;
 };
 

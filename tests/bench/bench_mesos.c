@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a Mesos document costs: bench-mesos vipd|json-c FILE. Prints CPU time (ms), greatest
- * resident memory (KiB), and the longest single step (ms): a piece, or the end with the table.
+ * What Mesos documents cost:
+ *
+ *   bench-mesos vipd FILE...   reads them one after the other, as vipd does poll after poll
+ *   bench-mesos json-c FILE    parses one whole
+ *
+ * Prints a line for each document: CPU time (ms), greatest resident memory so far (KiB), and whether it was
+ * found "unchanged" or "changed" (the table was built).
  */
+#include "agent/source/task_pool.h"
 #include "agent/source/vip_table.h"
 
 #include <fcntl.h>
@@ -17,86 +23,100 @@
 /* The most that libcurl hands to a write callback at once (CURL_MAX_WRITE_SIZE). */
 #define PIECE 16384
 
-static double seconds(clockid_t clock)
+static double cpu_ms(void)
 {
 	struct timespec t;
 
-	clock_gettime(clock, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
 }
 
-struct meter {
-	double begin, step, longest;
+static void report(double begun, const char *what)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	printf("%.1f %ld %s\n", cpu_ms() - begun, usage.ru_maxrss, what);
+	fflush(stdout);
+}
+
+/* What one poll leaves to the next. */
+struct memory {
+	struct task_pool *pool;
+	struct mesos_state *state;
+	struct vip_table *table;
 };
 
-static void step_begin(struct meter *m)
+static int take(struct memory *m, struct mesos_parser *p, int r, struct mesos_state *fresh)
 {
-	m->step = seconds(CLOCK_MONOTONIC);
-}
-
-static void step_end(struct meter *m)
-{
-	double took = seconds(CLOCK_MONOTONIC) - m->step;
-
-	m->longest = took > m->longest ? took : m->longest;
-}
-
-static int run_vipd(int fd, struct meter *m, double *ret_end)
-{
-	static char piece[PIECE];
-	struct mesos_parser *p = mesos_parser_new(NULL);
-	struct mesos_state *s;
-	struct vip_table *t;
-	ssize_t n;
-
-	while ((n = read(fd, piece, sizeof piece)) > 0) {
-		step_begin(m);
-		if (mesos_parser_feed(p, piece, (size_t)n) < 0)
-			return -1;
-		step_end(m);
-	}
-	step_begin(m);
-	if (mesos_parser_finish(p, &s) < 0)
-		return -1;
 	mesos_parser_free(p);
-	t = vip_table_build(s, NULL);
-	mesos_state_free(s);
-	*ret_end = seconds(CLOCK_MONOTONIC) - m->step;
-	fprintf(stderr, "%zu VIPs of %zu tasks\n", t->n_vips, t->n_tasks_seen);
-	vip_table_free(t);
+	if (r != 0)
+		return r;
+	mesos_state_free(m->state);
+	m->state = fresh;
+	vip_table_free(m->table);
+	m->table = vip_table_build(fresh, NULL);
 	return 0;
 }
 
-static int run_json_c(int fd, struct meter *m, double *ret_end)
+static int read_document(struct memory *m, int fd)
+{
+	static char piece[PIECE];
+	struct mesos_parser *p = mesos_parser_new(NULL, m->pool);
+	struct mesos_state *fresh = NULL;
+	ssize_t n;
+	int r = 0;
+
+	while (r == 0 && (n = read(fd, piece, sizeof(piece))) > 0)
+		r = mesos_parser_feed(p, piece, (size_t)n);
+	if (r == 0)
+		r = mesos_parser_finish(p, m->table ? m->table->digest : NULL, &fresh);
+	return take(m, p, r, fresh);
+}
+
+static int run_vipd(char **paths)
+{
+	struct memory m = {.pool = task_pool_new()};
+	int r = 0;
+
+	for (; *paths && r >= 0; paths++) {
+		double begun = cpu_ms();
+		int fd = open(*paths, O_RDONLY);
+
+		r = fd < 0 ? -1 : read_document(&m, fd);
+		close(fd);
+		if (r >= 0)
+			report(begun, r == MESOS_UNCHANGED ? "unchanged" : "changed");
+	}
+	fprintf(stderr, "%zu VIPs of %zu tasks\n", m.table ? m.table->n_vips : 0,
+		m.state ? m.state->n_tasks_seen : 0);
+	vip_table_free(m.table);
+	mesos_state_free(m.state);
+	task_pool_unref(m.pool);
+	return r;
+}
+
+static int run_json_c(const char *path)
 {
 	static char piece[PIECE];
 	struct json_tokener *tokener = json_tokener_new();
 	struct json_object *o = NULL;
+	double begun = cpu_ms();
+	int fd = open(path, O_RDONLY);
 	ssize_t n;
 
-	while (!o && (n = read(fd, piece, sizeof piece)) > 0) {
-		step_begin(m);
+	while (!o && (n = read(fd, piece, sizeof(piece))) > 0)
 		o = json_tokener_parse_ex(tokener, piece, (int)n);
-		step_end(m);
-	}
-	*ret_end = 0;
+	report(begun, o ? "parsed" : "failed");
 	return o ? 0 : -1; /* not freed: only the parse is measured */
 }
 
 int main(int argc, char **argv)
 {
-	struct meter m = {0};
-	struct rusage usage;
-	double end = 0, cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);
-	int fd, r;
-
-	if (argc != 3 || (fd = open(argv[2], O_RDONLY)) < 0) {
-		fprintf(stderr, "usage: bench-mesos vipd|json-c FILE\n");
-		return 2;
-	}
-	r = strcmp(argv[1], "vipd") == 0 ? run_vipd(fd, &m, &end) : run_json_c(fd, &m, &end);
-	cpu = seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu;
-	getrusage(RUSAGE_SELF, &usage);
-	printf("%.1f %ld %.2f %.1f\n", 1e3 * cpu, usage.ru_maxrss, 1e3 * m.longest, 1e3 * end);
-	return r < 0;
+	if (argc >= 3 && strcmp(argv[1], "vipd") == 0)
+		return run_vipd(argv + 2) < 0;
+	if (argc == 3 && strcmp(argv[1], "json-c") == 0)
+		return run_json_c(argv[2]) < 0;
+	fprintf(stderr, "usage: bench-mesos vipd FILE...\n       bench-mesos json-c FILE\n");
+	return 2;
 }

@@ -22,7 +22,7 @@ static const struct mesos_limits limits = {.document = 64 << 10,
 /* The table as JSON; NULL if the document is refused. */
 static char *table_of(const uint8_t *data, size_t size, size_t piece)
 {
-	struct mesos_parser *p = mesos_parser_new(&limits);
+	struct mesos_parser *p = mesos_parser_new(&limits, NULL);
 	struct mesos_state *s = NULL;
 	struct vip_table_options options = {.no_ipv6 = size % 3 == 0};
 	const char *error;
@@ -32,7 +32,7 @@ static char *table_of(const uint8_t *data, size_t size, size_t piece)
 	for (size_t at = 0; r == 0 && at < size; at += piece)
 		r = mesos_parser_feed(p, data + at, piece < size - at ? piece : size - at);
 	if (r == 0)
-		r = mesos_parser_finish(p, &s);
+		r = mesos_parser_finish(p, NULL, &s);
 	if ((r < 0) != (*mesos_parser_error(p) != '\0'))
 		abort();
 	mesos_parser_free(p);

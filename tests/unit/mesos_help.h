@@ -30,7 +30,7 @@ static inline char *quoted(const char *text)
 static inline struct mesos_state *read_pieces(const char *doc, size_t n, size_t piece,
 	const struct mesos_limits *limits, char ret_error[200])
 {
-	struct mesos_parser *p = mesos_parser_new(limits);
+	struct mesos_parser *p = mesos_parser_new(limits, NULL);
 	struct mesos_state *s = NULL;
 	int r = 0;
 
@@ -44,7 +44,7 @@ static inline struct mesos_state *read_pieces(const char *doc, size_t n, size_t 
 		at += m;
 	}
 	if (r == 0)
-		r = mesos_parser_finish(p, &s);
+		r = mesos_parser_finish(p, NULL, &s);
 	snprintf(ret_error, 200, "%s", r < 0 ? mesos_parser_error(p) : "");
 	mesos_parser_free(p);
 	return s;
