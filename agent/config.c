@@ -60,8 +60,20 @@ static const struct key keys[] = {
 		"where the tasks come from: the Mesos masters, or a file of the same shapes"},
 	{"masters", KEY_URLS, AT(masters), "", "URL,...",
 		"base URLs of the Mesos masters, as http://10.0.0.1:5050", true},
-	{"mesos_api", KEY_API, AT(mesos_api), "state", "state|v1",
-		"what is asked of a master: /state, or the operator API's GET_STATE"},
+	{"mesos_api", KEY_API, AT(mesos_api), "state", "state|v1|subscribe",
+		"what is asked of a master: /state, or the operator API's GET_STATE, or its "
+		"events"},
+	{"tls_ca", KEY_DIR, AT(tls_ca), "", "PATH",
+		"certificates of who may vouch for a master (PEM); empty: the system's", true},
+	{"tls_cert", KEY_DIR, AT(tls_cert), "", "PATH",
+		"certificate that is shown to a master (PEM)", true},
+	{"tls_key", KEY_DIR, AT(tls_key), "", "PATH", "its private key", true},
+	{"tls_verify", KEY_BOOL, AT(tls_verify), "yes", "yes|no",
+		"whether a master's certificate is checked", true},
+	{"auth_token_file", KEY_DIR, AT(auth_token_file), "", "PATH",
+		"file that holds the token which is shown to a master", true},
+	{"auth_basic_file", KEY_DIR, AT(auth_basic_file), "", "PATH",
+		"file that holds NAME:PASSWORD, shown to a master", true},
 	{"poll_interval", KEY_DURATION, AT(poll_interval), "5s", "TIME",
 		"time between two polls, jittered by a tenth", true, 100 * MS, 3600 * S},
 	{"connect_timeout", KEY_DURATION, AT(connect_timeout), "3s", "TIME",
@@ -237,6 +249,8 @@ static const char *parse_urls(const char *text, char ***urls)
 
 		if (strncmp(u, "http://", 7) != 0 && strncmp(u, "https://", 8) != 0)
 			return "each master is a URL such as http://10.0.0.1:5050";
+		if (memchr(strstr(u, "://") + 3, '@', strcspn(strstr(u, "://") + 3, "/")))
+			return "names and passwords belong into auth_basic_file";
 		while (len && u[len - 1] == '/')
 			u[--len] = '\0';
 		*urls = xrealloc(*urls, n + 2, sizeof(**urls));
@@ -534,8 +548,9 @@ static const char *key_set(struct config *c, const struct key *k, const char *va
 			return "must be mesos or file:/PATH";
 		return set_string(at, value);
 	case KEY_API:
-		if (strcmp(value, "state") != 0 && strcmp(value, "v1") != 0)
-			return "must be state or v1";
+		if (strcmp(value, "state") != 0 && strcmp(value, "v1") != 0 &&
+			strcmp(value, "subscribe") != 0)
+			return "must be state, v1 or subscribe";
 		return set_string(at, value);
 	case KEY_KERNEL:
 		if (strcmp(value, "ipvs") != 0 && strcmp(value, "none") != 0)
@@ -838,6 +853,14 @@ int config_check(struct config *c, FILE *errors)
 		return 0;
 	}
 	c->source_kind = SOURCE_MESOS;
+	if (!*c->tls_cert != !*c->tls_key) {
+		fprintf(errors, "tls_cert and tls_key go together\n");
+		return -EINVAL;
+	}
+	if (*c->auth_token_file && *c->auth_basic_file) {
+		fprintf(errors, "auth_token_file and auth_basic_file exclude each other\n");
+		return -EINVAL;
+	}
 	if (!c->masters || !c->masters[0]) {
 		fprintf(errors, "no source of tasks: set masters = http://MASTER:5050,... "
 				"or source = file:/PATH\n");

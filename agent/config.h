@@ -21,7 +21,10 @@ struct config {
 	/* where the tasks come from */
 	char *source;    /* as given: "mesos" or "file:PATH" */
 	char **masters;  /* base URLs, without a trailing slash; NULL-terminated */
-	char *mesos_api; /* "state" or "v1" */
+	char *mesos_api; /* "state", "v1" or "subscribe" */
+	char *tls_ca, *tls_cert, *tls_key; /* files; "": the system's, none, none */
+	bool tls_verify;
+	char *auth_token_file, *auth_basic_file; /* "": none */
 	nsec_t poll_interval;
 	nsec_t connect_timeout;
 	nsec_t request_timeout;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * How a label becomes a destination: on_document() makes the VIP table of a document and
+ * How a label becomes a destination: on_table() gets the VIP table of a document and
  * decides whether it is to be believed; update_desired() makes the desired state of this
  * node, and hands it to the reconcile. A failed poll comes to on_failure() and changes nothing.
  */
@@ -303,29 +303,41 @@ static void take_table(struct daemon *d, struct vip_table *fresh, bool node_chan
 	vip_table_free(old);
 }
 
-static void on_document(void *userdata, struct mesos_state *state)
+/* What the next document is compared with. */
+static const struct vip_table *known_table(void *userdata)
 {
 	struct daemon *d = userdata;
-	struct vip_table_options options = {
-		.no_ipv6 = !d->config->ipv6,
-		.range4 = d->config->named_range,
-		.range6 = d->config->named_range6,
-		.resolve = resolver_ask,
-		.userdata = d->resolver,
-	};
-	struct vip_table *fresh = vip_table_build(state, &options);
+
+	return d->held ? d->held : d->table;
+}
+
+/* The document repeats what known_table() was made of. */
+static void on_unchanged(struct daemon *d, bool node_changed, nsec_t since)
+{
+	if (d->held)
+		take_table(d, STEAL(d->held), node_changed, since);
+	else if (node_changed)
+		update_desired(d, CAUSE_DOCUMENT, since);
+}
+
+static void on_table(void *userdata, struct vip_table *fresh)
+{
+	struct daemon *d = userdata;
 	bool node_changed = update_node(d) > 0;
 	nsec_t since = feed_stats(d->feed)->last_byte;
 
-	mesos_state_free(state);
 	recovered(d);
-	if (hold_emptying(d, fresh)) {
+	if (fresh && hold_emptying(d, fresh)) {
 		d->held = fresh;
 		return;
 	}
-	d->held = vip_table_free(d->held);
 	if (node_changed)
 		cluster_node_changed(d->cluster);
+	if (!fresh) {
+		on_unchanged(d, node_changed, since);
+		return;
+	}
+	d->held = vip_table_free(d->held);
 	take_table(d, fresh, node_changed, since);
 }
 
@@ -345,7 +357,7 @@ static void on_resolved(void *userdata)
 {
 	struct daemon *d = userdata;
 
-	feed_kick(d->feed);
+	feed_resolved(d->feed);
 }
 
 static void on_settled(void *userdata)
@@ -618,12 +630,19 @@ static int open_cluster(struct daemon *d)
 
 static int open_feed(struct daemon *d)
 {
+	struct vip_table_options options = {
+		.no_ipv6 = !d->config->ipv6,
+		.range4 = d->config->named_range,
+		.range6 = d->config->named_range6,
+		.resolve = resolver_ask,
+	};
 	struct feed_handler handler = {
-		.document = on_document, .failure = on_failure, .userdata = d};
+		.table = on_table, .known = known_table, .failure = on_failure, .userdata = d};
 	int r = resolver_new(d->loop, on_resolved, d, &d->resolver);
 
+	options.userdata = d->resolver;
 	if (r >= 0)
-		r = feed_new(d->loop, d->config, &handler, &d->feed);
+		r = feed_new(d->loop, d->config, &options, &handler, &d->feed);
 	if (r < 0)
 		log_error("%s: %s", d->config->source, strerror(-r));
 	return r;

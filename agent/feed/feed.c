@@ -1,69 +1,80 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * libcurl's multi interface on the event loop: curl says which descriptors it waits for
- * (on_curl_socket) and until when (on_curl_timer), the loop calls back. The document is
- * parsed as its bytes arrive, so it is never held as a whole.
+ * One poll is a small machine, of attempts:
  *
- * One poll is a small machine: idle -> asking master i -> (failed -> asking master i+1)* ->
- * done -> idle until the next interval. feed_poll_done() is its one way out.
+ *   idle -> attempt (-> attempt)* -> success or failure -> idle until the interval is over
+ *
+ * An attempt asks one master, for a subscription or for a document; next_attempt() says who comes
+ * after whom: for a subscription first the own master, then the others; then for a document the same.
+ * The bytes go to the reader's thread as they arrive, and an attempt succeeds when a table comes
+ * back. That of a subscription then goes on, giving tables, until it breaks: lose_subscription().
+ * poll_succeeded() and poll_failed() are a poll's only ways out.
+ *
+ * The same timer begins the next poll and renews a subscription, whose whole state would else never
+ * be looked at again.
  */
 #include "agent/feed/feed.h"
 
-#include <curl/curl.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
 #include <stdio.h>
-#include <sys/inotify.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 
+#include "agent/feed/file.h"
+#include "agent/feed/reader.h"
+#include "agent/feed/request.h"
 #include "agent/log.h"
 
-/* A redirect leads from any master to the leader; a chain means that they disagree. */
-#define MAX_REDIRECTS 3L
-/* How long after the last event in the directory the file is read: editors and `mv` make
- * several events of one change. */
-#define FILE_SETTLE (20 * NSEC_PER_MSEC)
-#define FILE_CHUNK 65536
 /* The own master is polled at least so often, jitter included at most 5 s apart. */
 #define OWN_INTERVAL (4500 * NSEC_PER_MSEC)
 /* us; the loop's default of 250 ms would blur time-outs. */
 #define TIMER_ACCURACY 1000
+/* A subscription is renewed this often: events that a master forgot to send are repaired, at
+ * the cost of one document. */
+#define RENEWAL (300 * NSEC_PER_SEC)
+/* Mesos' own interval, until the master has told its. */
+#define HEARTBEAT (15 * NSEC_PER_SEC)
 
 struct feed {
 	sd_event *loop;
 	const struct config *config;
 	struct feed_handler handler;
 	struct feed_stats stats;
-	sd_event_source *timer;      /* next poll */
-	struct mesos_parser *parser; /* of the answer that is coming in */
-	char *url, *error;           /* owned texts behind stats */
+	sd_event_source *timer; /* next poll, or renewal */
+	struct reader *reader;
+	char *url, *error, *lost; /* owned texts behind stats */
+	bool polling;             /* a poll is under way */
 
 	/* SOURCE_MESOS */
-	CURLM *multi;
-	CURL *easy; /* the request under way, or NULL */
-	sd_event_source *curl_timer;
-	struct curl_slist *headers;
-	char curl_error[CURL_ERROR_SIZE];
-	size_t master;  /* index of the one asked now or last */
-	size_t n_tried; /* in this poll */
+	struct requester *requester;
+	sd_event_source *silence; /* of a subscription */
+	nsec_t heartbeat;
 	enum feed_mode mode;
-	char *own;   /* base URL of this node's own master; NULL: none */
-	bool at_own; /* the request under way is to it */
+	char *own; /* base URL of this node's own master; NULL: none */
+	/* the attempt under way */
+	bool streaming;    /* for a subscription */
+	bool at_own;       /* to the own master */
+	bool own_lags;     /* that said in this poll that it does not lead */
+	size_t master;     /* index of the one asked now or last */
+	size_t n_tried;    /* of the others, in this poll, in the same way */
+	char *attempt_url; /* after redirects, once the answer is whole */
 
-	/* SOURCE_FILE */
-	int inotify;
-	sd_event_source *inotify_source, *settle;
-	char *file_name;       /* last component, as inotify tells it */
-	struct stat file_seen; /* of the last read, to skip reading what has not changed */
+	struct source_file *file; /* SOURCE_FILE */
 };
 
-static void start_poll(struct feed *f);
+static void begin_poll(struct feed *f);
 
 const struct feed_stats *feed_stats(const struct feed *f)
 {
 	return &f->stats;
+}
+
+static size_t n_masters(const struct feed *f)
+{
+	size_t n = 0;
+
+	while (f->config->masters && f->config->masters[n])
+		n++;
+	return n;
 }
 
 /* --- the end of a poll ----------------------------------------------------- */
@@ -89,6 +100,12 @@ static void arm(sd_event_source *timer, nsec_t in)
 	sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
 }
 
+static void disarm(sd_event_source *timer)
+{
+	if (timer)
+		sd_event_source_set_enabled(timer, SD_EVENT_OFF);
+}
+
 /* The next poll, if there is to be one. A publisher speaks for all, so its own master is asked often
  * enough for others to hear of it in time, whatever the operator wants of polls in general. */
 static void arm_interval(struct feed *f)
@@ -99,451 +116,429 @@ static void arm_interval(struct feed *f)
 		return;
 	if (f->own && interval > OWN_INTERVAL)
 		interval = OWN_INTERVAL;
-	arm(f->timer, jittered(interval));
+	arm(f->timer, jittered(f->stats.subscribed ? RENEWAL : interval));
 }
 
-static void set_error(struct feed *f, char *reason)
+/* Replaces an owned text; takes `text` over, which may be NULL. */
+static void replace(char **owned, char *text)
 {
-	free(f->error);
-	f->stats.error = f->error = reason;
+	free(*owned);
+	*owned = text;
 }
 
-/* The poll is over: with a document, or with f->error set. */
-static void feed_poll_done(struct feed *f, struct mesos_state *state)
+/* The same of a text that the statistics show. */
+static void set_text(char **owned, const char **shown, char *text)
 {
-	f->stats.last_duration = now_ns() - f->stats.last_begun;
-	f->parser = mesos_parser_free(f->parser);
-	arm_interval(f);
-	if (state) {
-		set_error(f, NULL);
-		f->stats.last_success = now_ns();
-		f->stats.n_documents++;
-		f->handler.document(f->handler.userdata, state);
-	} else {
-		f->stats.n_failures++;
-		f->handler.failure(f->handler.userdata, f->error);
-	}
+	replace(owned, text);
+	*shown = text;
 }
 
-static void new_parser(struct feed *f)
+static void poll_begins(struct feed *f)
 {
-	struct mesos_limits limits = {.document = f->config->max_document};
-
-	mesos_parser_free(f->parser);
-	f->parser = mesos_parser_new(&limits, NULL);
-}
-
-/* --- polling the masters --------------------------------------------------- */
-
-static size_t n_masters(const struct feed *f)
-{
-	size_t n = 0;
-
-	while (f->config->masters && f->config->masters[n])
-		n++;
-	return n;
-}
-
-static size_t on_body(char *bytes, size_t size, size_t n, void *userdata)
-{
-	struct feed *f = userdata;
-	long status = 0;
-
-	curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &status);
-	if (status != 200)
-		return size * n; /* the body of an error page is of no interest */
-	f->stats.n_bytes += size * n;
-	f->stats.last_byte = now_ns();
-	if (mesos_parser_feed(f->parser, bytes, size * n) < 0)
-		return 0; /* ends the transfer; request_failure() tells why */
-	return size * n;
-}
-
-/* Why this answer is no document. Caller frees. */
-static char *request_failure(struct feed *f, CURLcode code, long status)
-{
-	if (code == CURLE_WRITE_ERROR && *mesos_parser_error(f->parser))
-		return xasprintf("answer is not a Mesos state: %s", mesos_parser_error(f->parser));
-	if (code == CURLE_TOO_MANY_REDIRECTS)
-		return xstrdup("redirected too often: the masters disagree about who leads");
-	if (code != CURLE_OK)
-		return xstrdup(*f->curl_error ? f->curl_error : curl_easy_strerror(code));
-	if (status != 200)
-		return xasprintf("HTTP status %ld", status);
-	return xasprintf("answer is not a Mesos state: %s", mesos_parser_error(f->parser));
-}
-
-static void drop_request(struct feed *f)
-{
-	if (!f->easy)
-		return;
-	curl_multi_remove_handle(f->multi, f->easy);
-	curl_easy_cleanup(f->easy);
-	f->easy = NULL;
-}
-
-static void ask(struct feed *f);
-
-/* A master that does not lead sends elsewhere, or knows nobody to send to. */
-static bool says_not_leading(CURLcode code, long status)
-{
-	return code == CURLE_OK && ((status >= 300 && status < 400) || status == 503);
-}
-
-/* The own master gave no document: whoever else may be asked is. */
-static void own_done(struct feed *f, CURLcode code, long status)
-{
-	bool not_leading = says_not_leading(code, status);
-
-	drop_request(f);
-	f->at_own = false;
-	if (f->mode == FEED_ANY && n_masters(f)) {
-		log_debug("poll: the own master %s; asking the others",
-			not_leading ? "does not lead" : "gives no document");
-		ask(f);
-	} else if (not_leading) {
-		set_error(f, NULL);
-		f->parser = mesos_parser_free(f->parser);
-		arm_interval(f);
-	} else {
-		feed_poll_done(f, NULL);
-	}
-	if (not_leading && f->handler.not_leading)
-		f->handler.not_leading(f->handler.userdata);
-}
-
-static void request_done(struct feed *f, CURLcode code)
-{
-	struct mesos_state *state = NULL;
-	const char *url = NULL;
-	AUTO_FREE char *reason = NULL;
-	size_t n = n_masters(f);
-	long status = 0;
-
-	curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &status);
-	curl_easy_getinfo(f->easy, CURLINFO_EFFECTIVE_URL, &url);
-	if (code == CURLE_OK && status == 200)
-		mesos_parser_finish(f->parser, NULL, &state);
-	if (state) {
-		free(f->url);
-		f->stats.url = f->url = xstrdup(str_or(url, ""));
-		f->stats.from_own = f->at_own;
-		drop_request(f);
-		feed_poll_done(f, state);
-		return;
-	}
-	reason = request_failure(f, code, status);
-	set_error(f, xasprintf("%s: %s", str_or(url, "?"), reason));
-	if (f->at_own) {
-		own_done(f, code, status);
-		return;
-	}
-	drop_request(f);
-	f->master++;
-	if (++f->n_tried < n) {
-		log_debug("poll: %s; trying the next master", f->error);
-		ask(f);
-	} else {
-		feed_poll_done(f, NULL);
-	}
-}
-
-static void set_method(struct feed *f, const char *base)
-{
-	bool v1 = strcmp(f->config->mesos_api, "v1") == 0;
-	AUTO_FREE char *url = xasprintf("%s%s", base, v1 ? "/api/v1" : "/state");
-
-	curl_easy_setopt(f->easy, CURLOPT_URL, url);
-	if (!v1)
-		return;
-	curl_easy_setopt(f->easy, CURLOPT_POST, 1L);
-	curl_easy_setopt(f->easy, CURLOPT_POSTFIELDS, "{\"type\":\"GET_STATE\"}");
-	curl_easy_setopt(f->easy, CURLOPT_HTTPHEADER, f->headers);
-}
-
-/* Asks the own master, or the one at f->master. */
-static void ask(struct feed *f)
-{
-	const struct config *c = f->config;
-	const char *base = f->at_own ? f->own : c->masters[f->master % n_masters(f)];
-
-	new_parser(f);
-	f->easy = curl_easy_init();
-	if (!f->easy)
-		abort(); /* out of memory */
-	*f->curl_error = '\0';
-	set_method(f, base);
-	curl_easy_setopt(f->easy, CURLOPT_ERRORBUFFER, f->curl_error);
-	curl_easy_setopt(f->easy, CURLOPT_WRITEFUNCTION, on_body);
-	curl_easy_setopt(f->easy, CURLOPT_WRITEDATA, f);
-	curl_easy_setopt(f->easy, CURLOPT_FOLLOWLOCATION, f->at_own ? 0L : 1L);
-	curl_easy_setopt(f->easy, CURLOPT_MAXREDIRS, MAX_REDIRECTS);
-	curl_easy_setopt(f->easy, CURLOPT_POSTREDIR, CURL_REDIR_POST_ALL);
-	curl_easy_setopt(f->easy, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(f->easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(f->easy, CURLOPT_ACCEPT_ENCODING, "gzip");
-	curl_easy_setopt(f->easy, CURLOPT_USERAGENT, "vipd/" VIPD_VERSION);
-	curl_easy_setopt(f->easy, CURLOPT_NOPROXY, "*");
-	curl_easy_setopt(f->easy, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(
-		f->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(c->connect_timeout / NSEC_PER_MSEC));
-	curl_easy_setopt(f->easy, CURLOPT_TIMEOUT_MS, (long)(c->request_timeout / NSEC_PER_MSEC));
-	curl_multi_add_handle(f->multi, f->easy);
-}
-
-/* Takes what curl has finished. There is one request at a time. */
-static void reap(struct feed *f)
-{
-	CURLMsg *msg;
-	int n;
-
-	while ((msg = curl_multi_info_read(f->multi, &n)))
-		if (msg->msg == CURLMSG_DONE && msg->easy_handle == f->easy)
-			request_done(f, msg->data.result);
-}
-
-static int on_socket_ready(sd_event_source *s, int fd, uint32_t events, void *userdata)
-{
-	struct feed *f = userdata;
-	int flags = 0, running;
-
-	if (events & (EPOLLIN | EPOLLHUP))
-		flags |= CURL_CSELECT_IN;
-	if (events & EPOLLOUT)
-		flags |= CURL_CSELECT_OUT;
-	if (events & EPOLLERR)
-		flags |= CURL_CSELECT_ERR;
-	curl_multi_socket_action(f->multi, fd, flags, &running);
-	reap(f);
-	return 0;
-}
-
-static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *userdata, void *per_socket)
-{
-	struct feed *f = userdata;
-	sd_event_source *s = per_socket;
-	uint32_t events =
-		(what & CURL_POLL_IN ? EPOLLIN : 0U) | (what & CURL_POLL_OUT ? EPOLLOUT : 0U);
-
-	if (what == CURL_POLL_REMOVE) {
-		sd_event_source_disable_unref(s);
-		curl_multi_assign(f->multi, fd, NULL);
-		return 0;
-	}
-	if (s)
-		return sd_event_source_set_io_events(s, events) < 0 ? -1 : 0;
-	if (sd_event_add_io(f->loop, &s, fd, events, on_socket_ready, f) < 0)
-		return -1;
-	curl_multi_assign(f->multi, fd, s);
-	return 0;
-}
-
-static int on_curl_timeout(sd_event_source *s, uint64_t usec, void *userdata)
-{
-	struct feed *f = userdata;
-	int running;
-
-	curl_multi_socket_action(f->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-	reap(f);
-	return 0;
-}
-
-static int on_curl_timer(CURLM *multi, long ms, void *userdata)
-{
-	struct feed *f = userdata;
-
-	if (ms < 0)
-		sd_event_source_set_enabled(f->curl_timer, SD_EVENT_OFF);
-	else
-		arm(f->curl_timer, (nsec_t)ms * NSEC_PER_MSEC);
-	return 0;
-}
-
-static int on_poll_due(sd_event_source *s, uint64_t usec, void *userdata)
-{
-	start_poll(userdata);
-	return 0;
-}
-
-static int masters_init(struct feed *f)
-{
-	uint32_t r = 0;
-
-	(void)!getrandom(&r, sizeof(r), GRND_NONBLOCK);
-	f->master = r % n_masters(f);
-	f->multi = curl_multi_init();
-	f->headers = curl_slist_append(NULL, "Content-Type: application/json");
-	if (!f->multi || !f->headers)
-		return -ENOMEM;
-	curl_multi_setopt(f->multi, CURLMOPT_SOCKETFUNCTION, on_curl_socket);
-	curl_multi_setopt(f->multi, CURLMOPT_SOCKETDATA, f);
-	curl_multi_setopt(f->multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
-	curl_multi_setopt(f->multi, CURLMOPT_TIMERDATA, f);
-	return sd_event_add_time_relative(f->loop, &f->curl_timer, CLOCK_MONOTONIC, UINT64_MAX / 2,
-		TIMER_ACCURACY, on_curl_timeout, f);
-}
-
-/* --- watching a file ------------------------------------------------------- */
-
-static bool same_file(const struct stat *a, const struct stat *b)
-{
-	return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
-	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
-}
-
-/* Feeds the file to the parser. NULL, or what went wrong (caller frees). */
-static char *parse_file(struct feed *f, int fd, struct mesos_state **ret)
-{
-	AUTO_FREE char *chunk = xcalloc(1, FILE_CHUNK);
-	ssize_t n;
-
-	new_parser(f);
-	while ((n = read(fd, chunk, FILE_CHUNK)) > 0) {
-		f->stats.n_bytes += (uint64_t)n;
-		if (mesos_parser_feed(f->parser, chunk, (size_t)n) < 0)
-			return xstrdup(mesos_parser_error(f->parser));
-	}
-	if (n < 0)
-		return xstrdup(strerror(errno));
-	f->stats.last_byte = now_ns();
-	if (mesos_parser_finish(f->parser, NULL, ret) < 0)
-		return xstrdup(mesos_parser_error(f->parser));
-	return NULL;
-}
-
-static void read_source_file(struct feed *f)
-{
-	const char *path = f->config->source_path;
-	struct mesos_state *state = NULL;
-	AUTO_FREE char *reason = NULL;
-	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	struct stat st = {0};
-
-	if (fd < 0 || fstat(fd, &st) < 0)
-		reason = xstrdup(strerror(errno));
-	else if (!S_ISREG(st.st_mode))
-		reason = xstrdup("not a regular file");
-	else
-		reason = parse_file(f, fd, &state);
-	f->file_seen = st;
-	if (reason)
-		set_error(f, xasprintf("%s: %s", path, reason));
-	feed_poll_done(f, state);
-}
-
-static int on_settled(sd_event_source *s, uint64_t usec, void *userdata)
-{
-	start_poll(userdata);
-	return 0;
-}
-
-static int on_inotify(sd_event_source *s, int fd, uint32_t events, void *userdata)
-{
-	struct feed *f = userdata;
-	char buf[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
-	bool ours = false;
-	ssize_t n;
-
-	while ((n = read(fd, buf, sizeof(buf))) > 0)
-		for (char *p = buf; p < buf + n;) {
-			const struct inotify_event *e = (const struct inotify_event *)p;
-
-			ours |= (e->mask & IN_Q_OVERFLOW) ||
-				(e->len && strcmp(e->name, f->file_name) == 0);
-			p += sizeof(*e) + e->len;
-		}
-	if (ours)
-		arm(f->settle, FILE_SETTLE);
-	return 0;
-}
-
-/* The directory is watched, not the file: a file is best replaced by rename. */
-static int file_init(struct feed *f)
-{
-	AUTO_FREE char *copy1 = xstrdup(f->config->source_path);
-	AUTO_FREE char *copy2 = xstrdup(f->config->source_path);
-	int r;
-
-	f->stats.url = f->url = xstrdup(f->config->source_path);
-	f->file_name = xstrdup(basename(copy1));
-	f->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	if (f->inotify < 0)
-		return -errno;
-	if (inotify_add_watch(f->inotify, dirname(copy2),
-		    IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE) < 0)
-		return -errno;
-	r = sd_event_add_io(f->loop, &f->inotify_source, f->inotify, EPOLLIN, on_inotify, f);
-	if (r < 0)
-		return r;
-	r = sd_event_add_time_relative(f->loop, &f->settle, CLOCK_MONOTONIC, UINT64_MAX / 2,
-		TIMER_ACCURACY, on_settled, f);
-	if (r < 0)
-		return r;
-	return sd_event_source_set_enabled(f->settle, SD_EVENT_OFF);
-}
-
-/* inotify can miss a change (a remounted directory, a network file system), so the
- * interval looks as well; it is a poll only if the file is another one than before, or its
- * content could not be used. */
-static bool file_unchanged(struct feed *f)
-{
-	struct stat st;
-
-	return !f->error && f->stats.n_documents && stat(f->config->source_path, &st) == 0 &&
-	       same_file(&st, &f->file_seen);
-}
-
-/* --- life ------------------------------------------------------------------ */
-
-static void begin_poll(struct feed *f)
-{
+	f->polling = true;
 	f->stats.n_polls++;
 	f->stats.last_begun = now_ns();
 }
 
-static void start_poll(struct feed *f)
+static void poll_over(struct feed *f)
 {
-	sd_event_source_set_enabled(f->timer, SD_EVENT_OFF);
-	if (f->config->source_kind == SOURCE_FILE) {
-		begin_poll(f);
-		read_source_file(f);
-		return;
-	}
-	if (f->easy)
-		return;
-	f->at_own = f->own != NULL;
-	if (f->mode == FEED_NONE || (f->mode == FEED_OWN && !f->own))
-		return;
-	begin_poll(f);
-	f->n_tried = 0;
-	ask(f);
+	f->polling = false;
+	f->stats.last_duration = now_ns() - f->stats.last_begun;
+	arm_interval(f);
 }
 
-static int on_interval(sd_event_source *s, uint64_t usec, void *userdata)
+static void poll_failed(struct feed *f, char *reason)
+{
+	set_text(&f->error, &f->stats.error, reason);
+	f->stats.n_failures++;
+	poll_over(f);
+	f->handler.failure(f->handler.userdata, f->error);
+}
+
+/* Also for each of the tables that a subscription gives. */
+static void take_reading(struct feed *f, struct reading *reading)
+{
+	set_text(&f->error, &f->stats.error, NULL);
+	f->stats.last_success = now_ns();
+	f->stats.last_byte = reading->last_byte;
+	f->stats.n_documents++;
+	f->stats.n_unchanged += reading->kind == READING_UNCHANGED;
+	if (reading->n_bytes)
+		f->stats.document = reading->n_bytes;
+	f->handler.table(f->handler.userdata, STEAL(reading->table));
+}
+
+static void poll_succeeded(struct feed *f, struct reading *reading)
+{
+	if (f->file == NULL)
+		set_text(&f->url, &f->stats.url, xstrdup(str_or(f->attempt_url, "")));
+	f->stats.from_own = f->at_own;
+	poll_over(f);
+	take_reading(f, reading);
+}
+
+/* --- attempts -------------------------------------------------------------- */
+
+static bool wants_stream(const struct feed *f)
+{
+	return strcmp(f->config->mesos_api, "subscribe") == 0;
+}
+
+static enum request_kind request_kind(const struct feed *f)
+{
+	if (f->streaming)
+		return REQUEST_SUBSCRIBE;
+	return strcmp(f->config->mesos_api, "state") == 0 ? REQUEST_STATE : REQUEST_GET_STATE;
+}
+
+/* Asks the own master, or the one at f->master. */
+static void attempt(struct feed *f)
+{
+	const char *base = f->at_own ? f->own : f->config->masters[f->master % n_masters(f)];
+
+	replace(&f->attempt_url, xstrdup(base));
+	reader_begin(f->reader, f->config->max_document, f->streaming);
+	if (f->streaming) {
+		f->heartbeat = 0;
+		arm(f->silence, f->config->request_timeout);
+	}
+	request_begin(f->requester, base, request_kind(f), !f->at_own);
+}
+
+/* The first of one way to ask. False if nobody is to be asked. */
+static bool first_attempt(struct feed *f, bool streaming)
+{
+	f->streaming = streaming;
+	f->n_tried = 0;
+	f->at_own = f->own && !f->own_lags;
+	return f->at_own || (f->mode == FEED_ANY && n_masters(f) > 0);
+}
+
+/* The attempt gave nothing; true if there is another, which is then the one under way. */
+static bool next_attempt(struct feed *f)
+{
+	size_t n = f->mode == FEED_ANY ? n_masters(f) : 0;
+
+	if (f->at_own) {
+		f->at_own = false;
+		if (n > 0)
+			return true;
+	} else {
+		f->master++;
+		if (++f->n_tried < n)
+			return true;
+	}
+	return f->streaming && first_attempt(f, false);
+}
+
+static void stop_attempt(struct feed *f)
+{
+	disarm(f->silence);
+	request_drop(f->requester);
+	reader_abort(f->reader);
+}
+
+static void note_lost(struct feed *f, const char *reason)
+{
+	if (f->stats.subscribed)
+		log_notice("source: %s; polling until there is a subscription again", reason);
+	else if (!f->lost)
+		log_notice("source: no subscription, so polling: %s", reason);
+	f->stats.n_subscriptions_lost += f->stats.subscribed;
+	f->stats.subscribed = false;
+	set_text(&f->lost, &f->stats.lost, xstrdup(reason));
+}
+
+static void attempt_failed(struct feed *f, char *reason)
+{
+	stop_attempt(f);
+	if (f->streaming)
+		note_lost(f, reason);
+	if (!next_attempt(f)) {
+		poll_failed(f, reason);
+		return;
+	}
+	log_debug("poll: %s; trying another way", reason);
+	free(reason);
+	attempt(f);
+}
+
+/* The own master sends elsewhere, or knows nobody to send to: that is no failure. */
+static void own_does_not_lead(struct feed *f)
+{
+	stop_attempt(f);
+	f->own_lags = true;
+	if (f->streaming)
+		set_text(&f->lost, &f->stats.lost, NULL);
+	if (next_attempt(f)) {
+		attempt(f);
+	} else {
+		set_text(&f->error, &f->stats.error, NULL);
+		poll_over(f);
+	}
+	if (f->handler.not_leading)
+		f->handler.not_leading(f->handler.userdata);
+}
+
+/* Asks for a document at once: events may have been missed. */
+static void lose_subscription(struct feed *f, char *reason)
+{
+	stop_attempt(f);
+	note_lost(f, reason);
+	free(reason);
+	poll_begins(f);
+	f->own_lags = false;
+	if (first_attempt(f, false))
+		attempt(f);
+	else
+		poll_over(f);
+}
+
+/* --- bytes and tables ------------------------------------------------------ */
+
+static int on_body(void *userdata, const char *bytes, size_t n)
 {
 	struct feed *f = userdata;
 
-	if (f->config->source_kind == SOURCE_FILE && file_unchanged(f)) {
-		f->stats.last_success = now_ns();
-		arm(f->timer, jittered(f->config->poll_interval));
+	if (reader_feed(f->reader, bytes, n) == READER_FULL)
+		return REQUEST_WAIT;
+	f->stats.n_bytes += n;
+	f->stats.last_heard = now_ns();
+	return REQUEST_GO_ON;
+}
+
+static void finish_document(struct feed *f)
+{
+	const struct vip_table *known = f->handler.known(f->handler.userdata);
+
+	reader_finish(f->reader, known ? known->digest : NULL);
+}
+
+static void on_request_done(void *userdata, const struct request_end *end)
+{
+	struct feed *f = userdata;
+	bool whole = end->outcome == REQUEST_WHOLE;
+	char *reason = xasprintf("%s: %s", end->url,
+		whole ? "the master ended the subscription" : str_or(end->reason, "failed"));
+
+	if (whole && !f->streaming) {
+		replace(&f->attempt_url, xstrdup(end->url));
+		finish_document(f);
+	} else if (f->stats.subscribed) {
+		lose_subscription(f, STEAL(reason));
+	} else if (f->at_own && end->outcome == REQUEST_ELSEWHERE) {
+		own_does_not_lead(f);
+	} else {
+		attempt_failed(f, STEAL(reason));
+	}
+	free(reason);
+}
+
+static void subscribed(struct feed *f)
+{
+	f->stats.subscribed = true;
+	f->stats.n_subscriptions++;
+	replace(&f->attempt_url, xstrdup(request_url(f->requester)));
+	if (f->lost || f->stats.n_subscriptions == 1)
+		log_notice("source: subscribed to the events of %s", f->attempt_url);
+	set_text(&f->lost, &f->stats.lost, NULL);
+}
+
+/* Silence is measured from the last byte, so that hearing one costs no timer. */
+static nsec_t silence_limit(const struct feed *f)
+{
+	nsec_t heartbeat = f->heartbeat ? f->heartbeat : HEARTBEAT;
+
+	return f->stats.subscribed ? 2 * heartbeat + NSEC_PER_SEC : f->config->request_timeout;
+}
+
+static void on_stream_table(struct feed *f, struct reading *reading)
+{
+	bool first = !f->stats.subscribed;
+
+	f->heartbeat = reading->heartbeat;
+	if (!first) {
+		take_reading(f, reading);
+		return;
+	}
+	subscribed(f);
+	arm(f->silence, silence_limit(f));
+	poll_succeeded(f, reading);
+}
+
+static void on_broken(struct feed *f, const char *error)
+{
+	char *reason = xasprintf("%s: answer is not a Mesos state: %s",
+		f->file ? f->config->source_path : f->attempt_url, error);
+
+	if (f->file)
+		poll_failed(f, reason);
+	else if (f->stats.subscribed)
+		lose_subscription(f, reason);
+	else
+		attempt_failed(f, reason);
+}
+
+static void on_reading(void *userdata, struct reading *reading)
+{
+	struct feed *f = userdata;
+
+	if (reading->kind == READING_BROKEN)
+		on_broken(f, reading->error);
+	else if (reading->kind == READING_REBUILT)
+		f->handler.table(f->handler.userdata, STEAL(reading->table));
+	else if (f->streaming)
+		on_stream_table(f, reading);
+	else
+		poll_succeeded(f, reading);
+}
+
+static int on_silence(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct feed *f = userdata;
+	nsec_t limit = silence_limit(f), since = now_ns() - f->stats.last_heard;
+	char *reason;
+
+	if (f->stats.subscribed && since < limit) {
+		arm(f->silence, limit - since);
 		return 0;
 	}
-	return on_poll_due(s, usec, userdata);
+	if (f->stats.subscribed) {
+		reason = xasprintf("%s: silent for %.0f s", str_or(f->url, "?"),
+			(double)since / (double)NSEC_PER_SEC);
+		lose_subscription(f, reason);
+	} else {
+		reason = xasprintf("%s: no whole state within %.0f s", f->attempt_url,
+			(double)limit / (double)NSEC_PER_SEC);
+		attempt_failed(f, reason);
+	}
+	return 0;
+}
+
+/* --- the file -------------------------------------------------------------- */
+
+static void file_failed(struct feed *f, const char *error)
+{
+	char *reason = xasprintf("%s: %s", f->config->source_path, error);
+
+	source_file_close(f->file);
+	reader_abort(f->reader);
+	poll_failed(f, reason);
+}
+
+/* Hands pieces to the reader until it has enough for now. */
+static void pump_file(struct feed *f)
+{
+	const char *piece, *error;
+	size_t n;
+
+	while (f->polling) {
+		error = source_file_piece(f->file, &piece, &n);
+		if (error) {
+			file_failed(f, error);
+			return;
+		}
+		if (n == 0) {
+			source_file_close(f->file);
+			finish_document(f);
+			return;
+		}
+		if (reader_feed(f->reader, piece, n) == READER_FULL)
+			return;
+		f->stats.n_bytes += n;
+		source_file_next(f->file);
+	}
+}
+
+static void read_file(struct feed *f)
+{
+	const char *error = source_file_open(f->file);
+
+	reader_begin(f->reader, f->config->max_document, false);
+	if (error)
+		file_failed(f, error);
+	else
+		pump_file(f);
+}
+
+static void on_file_changed(void *userdata)
+{
+	begin_poll(userdata);
+}
+
+/* --- polls ----------------------------------------------------------------- */
+
+static void begin_poll(struct feed *f)
+{
+	bool renewal = f->stats.subscribed;
+
+	disarm(f->timer);
+	if (f->polling && !f->file)
+		return;
+	f->own_lags = false;
+	if (!f->file && (f->mode == FEED_NONE || !first_attempt(f, wants_stream(f))))
+		return;
+	poll_begins(f);
+	if (f->file) {
+		read_file(f);
+		return;
+	}
+	if (renewal)
+		stop_attempt(f);
+	f->stats.subscribed = false;
+	attempt(f);
+}
+
+static int on_timer(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct feed *f = userdata;
+
+	/* For a file it is a poll only if the file is another one than before, or its content
+	 * could not be used. */
+	if (f->file && !f->error && f->stats.n_documents && source_file_unchanged(f->file)) {
+		f->stats.last_success = now_ns();
+		arm_interval(f);
+		return 0;
+	}
+	begin_poll(f);
+	return 0;
+}
+
+static void on_room(void *userdata)
+{
+	struct feed *f = userdata;
+
+	if (f->file)
+		pump_file(f);
+	else
+		request_resume(f->requester);
 }
 
 void feed_kick(struct feed *f)
 {
-	if (!f->easy && f->mode != FEED_NONE)
+	if (!f->polling && !f->stats.subscribed && f->mode != FEED_NONE)
 		arm(f->timer, 0);
+}
+
+void feed_resolved(struct feed *f)
+{
+	if (f->mode != FEED_NONE)
+		reader_rebuild(f->reader);
+}
+
+/* What is under way is of no interest any more. */
+static void stop(struct feed *f)
+{
+	stop_attempt(f);
+	f->polling = f->stats.subscribed = f->at_own = false;
 }
 
 void feed_set_own(struct feed *f, const char *url)
 {
-	if (strcmp(str_or(f->own, ""), str_or(url, "")) == 0)
+	if (f->file || strcmp(str_or(f->own, ""), str_or(url, "")) == 0)
 		return;
-	if (f->at_own) /* its URL is in use by curl's copy only, but its answer is of no interest */
-		drop_request(f);
-	f->at_own = false;
+	if (f->at_own || f->stats.subscribed)
+		stop(f);
 	free(f->own);
 	f->own = url ? xstrdup(url) : NULL;
 	feed_kick(f);
@@ -551,31 +546,54 @@ void feed_set_own(struct feed *f, const char *url)
 
 void feed_set_mode(struct feed *f, enum feed_mode mode, nsec_t within)
 {
-	enum feed_mode before = f->mode;
-
-	if (f->config->source_kind == SOURCE_FILE || mode == before)
+	if (f->file || mode == f->mode)
 		return;
 	f->mode = mode;
 	if (mode == FEED_NONE || (mode == FEED_OWN && !f->at_own))
-		drop_request(f); /* what it would say is not asked any more */
+		stop(f);
 	if (mode == FEED_NONE)
-		sd_event_source_set_enabled(f->timer, SD_EVENT_OFF);
-	else if (!f->easy)
+		disarm(f->timer);
+	else if (!f->polling && !f->stats.subscribed)
 		arm(f->timer, (nsec_t)(random_share() * (double)within));
 }
 
-int feed_new(sd_event *loop, const struct config *config, const struct feed_handler *handler,
-	struct feed **ret)
+/* --- life ------------------------------------------------------------------ */
+
+static int masters_init(struct feed *f)
+{
+	struct request_handler handler = {on_body, on_request_done, f};
+	size_t n = n_masters(f);
+	int r;
+
+	f->master = n ? (size_t)(random_share() * (double)n) % n : 0;
+	r = sd_event_add_time_relative(f->loop, &f->silence, CLOCK_MONOTONIC, UINT64_MAX / 2,
+		TIMER_ACCURACY, on_silence, f);
+	if (r < 0)
+		return r;
+	disarm(f->silence);
+	return requester_new(f->loop, f->config, &handler, &f->requester);
+}
+
+static int file_init(struct feed *f)
+{
+	set_text(&f->url, &f->stats.url, xstrdup(f->config->source_path));
+	return source_file_new(f->loop, f->config->source_path, on_file_changed, f, &f->file);
+}
+
+int feed_new(sd_event *loop, const struct config *config, const struct vip_table_options *options,
+	const struct feed_handler *handler, struct feed **ret)
 {
 	struct feed *f = xcalloc(1, sizeof(*f));
+	struct reader_handler reader_handler = {on_reading, on_room, f};
 	int r;
 
 	f->loop = sd_event_ref(loop);
 	f->config = config;
 	f->handler = *handler;
-	f->inotify = -1;
 	r = sd_event_add_time_relative(
-		loop, &f->timer, CLOCK_MONOTONIC, 0, TIMER_ACCURACY, on_interval, f);
+		loop, &f->timer, CLOCK_MONOTONIC, 0, TIMER_ACCURACY, on_timer, f);
+	if (r >= 0)
+		r = reader_new(loop, options, &reader_handler, &f->reader);
 	if (r >= 0)
 		r = config->source_kind == SOURCE_FILE ? file_init(f) : masters_init(f);
 	if (r < 0) {
@@ -590,20 +608,16 @@ struct feed *feed_free(struct feed *f)
 {
 	if (!f)
 		return NULL;
-	drop_request(f);
-	curl_multi_cleanup(f->multi);
-	curl_slist_free_all(f->headers);
-	sd_event_source_disable_unref(f->curl_timer);
+	requester_free(f->requester);
+	source_file_free(f->file);
+	reader_free(f->reader);
 	sd_event_source_disable_unref(f->timer);
-	sd_event_source_disable_unref(f->inotify_source);
-	sd_event_source_disable_unref(f->settle);
-	if (f->inotify >= 0)
-		close(f->inotify);
-	mesos_parser_free(f->parser);
-	free(f->file_name);
+	sd_event_source_disable_unref(f->silence);
+	free(f->attempt_url);
 	free(f->own);
 	free(f->url);
 	free(f->error);
+	free(f->lost);
 	sd_event_unref(f->loop);
 	free(f);
 	return NULL;

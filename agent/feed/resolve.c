@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 
@@ -32,6 +33,7 @@ struct name {
 };
 
 struct resolver {
+	pthread_mutex_t lock; /* of the names */
 	struct name *names;
 	int fd;
 	sd_event_source *io;
@@ -102,9 +104,8 @@ static int on_ready(sd_event_source *s, int fd, uint32_t events, void *userdata)
 	return 0;
 }
 
-int resolver_ask(void *resolver, const char *text, struct ip_addr *ret)
+static int ask(struct resolver *r, const char *text, struct ip_addr *ret)
 {
-	struct resolver *r = resolver;
 	struct name *n;
 
 	HASH_FIND_STR(r->names, text, n);
@@ -125,12 +126,24 @@ int resolver_ask(void *resolver, const char *text, struct ip_addr *ret)
 	return n->pending ? -EAGAIN : -ENOENT;
 }
 
+int resolver_ask(void *resolver, const char *text, struct ip_addr *ret)
+{
+	struct resolver *r = resolver;
+	int x;
+
+	pthread_mutex_lock(&r->lock);
+	x = ask(r, text, ret);
+	pthread_mutex_unlock(&r->lock);
+	return x;
+}
+
 int resolver_new(
 	sd_event *loop, void (*ready)(void *userdata), void *userdata, struct resolver **ret)
 {
 	struct resolver *r = xcalloc(1, sizeof(*r));
 	int x;
 
+	pthread_mutex_init(&r->lock, NULL);
 	r->ready = ready;
 	r->userdata = userdata;
 	r->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -160,6 +173,7 @@ struct resolver *resolver_free(struct resolver *r)
 	sd_event_source_disable_unref(r->io);
 	if (r->fd >= 0)
 		close(r->fd);
+	pthread_mutex_destroy(&r->lock);
 	free(r);
 	return NULL;
 }

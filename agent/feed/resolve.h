@@ -16,5 +16,5 @@ int resolver_new(
 struct resolver *resolver_free(struct resolver *r);
 /* The name's first IPv4 address, else its first IPv6 address. 0; -EAGAIN: not known yet;
  * -ENOENT: has no address; -ENOSPC: too many names. An expired answer stays in use until there is
- * a new one. Fits vip_table_options.resolve. */
+ * a new one. Any thread may ask. Fits vip_table_options.resolve. */
 int resolver_ask(void *resolver, const char *name, struct ip_addr *ret);
