@@ -3,10 +3,12 @@
 """A small Mesos cluster in one process, for tests and the demo: a master that answers as Mesos 1.9
 does, and behind it agents that really run their tasks' commands.
 
-    master.py --listen ADDR:PORT [--also ADDR:PORT|unix:PATH]
+    master.py --listen ADDR:PORT [--also ADDR:PORT|unix:PATH] [--cert PEM [--client-ca PEM]]
 
 What vipd sees:  GET /state, /master/state (and POST /api/v1 GET_STATE), gzip when accepted,
-                 307 with `Location: //HOST:PORT/state` when another master leads, 503 when none does.
+                 POST /api/v1 SUBSCRIBE: events of all that changes, with heartbeats,
+                 307 with `Location: //HOST:PORT/state` when another master leads, 503 when none does;
+                 the same below /mesos, as behind DC/OS' Admin Router; 401 without the `authorization`.
 What tests use:  POST /control/OPERATION with a JSON object; `mesosctl` beside this file is its
                  command line. OPERATIONS below lists them.
 
@@ -22,10 +24,12 @@ import argparse
 import gzip
 import json
 import os
+import queue
 import shlex
 import signal
 import socket
 import socketserver
+import ssl
 import string
 import struct
 import subprocess
@@ -130,9 +134,22 @@ class Cluster:
         self.counter = 0
         self.version = 0
         self.started = time.time()
+        self.subscribers = set()  # queues of events
 
     def changed(self):
         self.version += 1
+
+    def tell(self, kind, body):
+        """An event for all subscribers."""
+        for subscriber in list(self.subscribers):
+            subscriber.put({"type": kind.upper(), kind: body})
+
+    def tell_updates(self, task, statuses):
+        for status in statuses:
+            self.tell("task_updated", {
+                "framework_id": {"value": task.framework.id}, "state": status["state"],
+                "status": dict(self.status_json(task, status), task_id={"value": task.id},
+                               agent_id={"value": task.agent.id}, source="SOURCE_EXECUTOR")})
 
     def unique(self):
         self.counter += 1
@@ -146,11 +163,13 @@ class Cluster:
     def framework(self, name):
         if name not in self.frameworks:
             self.frameworks[name] = Framework(len(self.frameworks), name)
+            self.tell("framework_added", {"framework": self.framework_v1(self.frameworks[name])})
         return self.frameworks[name]
 
     def add_agent(self, spec):
         agent = Agent(len(self.agents), **spec)
         self.agents[spec["hostname"]] = agent
+        self.tell("agent_added", {"agent": self.agent_v1(agent)})
         self.changed()
         return {"id": agent.id}
 
@@ -159,6 +178,7 @@ class Cluster:
         for task in [t for t in self.tasks.values() if t.agent is agent]:
             self.end_task(task, "TASK_LOST", signal.SIGKILL)
         del self.agents[hostname]
+        self.tell("agent_removed", {"agent_id": {"value": agent.id}})
         self.changed()
 
     # Tasks
@@ -187,6 +207,9 @@ class Cluster:
         if app.cmd:
             self.run_command(task)
         self.tasks[task_id] = task
+        # As the master does: it adds the task when it launches it, and hears of it later.
+        self.tell("task_added", {"task": dict(self.task_v1(task), state="TASK_STAGING", statuses=[])})
+        self.tell_updates(task, task.statuses)
         self.changed()
         return task
 
@@ -235,6 +258,7 @@ class Cluster:
         """The task is over: it leaves the running ones and is reported among the completed."""
         self.tasks.pop(task.id, None)
         task.report(state)
+        self.tell_updates(task, task.statuses[-1:])
         task.framework.completed = (task.framework.completed + [task])[-100:]
         if task.process and task.process.poll() is None:
             os.killpg(task.process.pid, signal_number)
@@ -266,6 +290,10 @@ class Cluster:
     def reset(self):
         for task in list(self.tasks.values()):
             self.end_task(task, "TASK_KILLED", signal.SIGKILL)
+        for agent in self.agents.values():
+            self.tell("agent_removed", {"agent_id": {"value": agent.id}})
+        for framework in self.frameworks.values():
+            self.tell("framework_removed", {"framework_info": self.framework_v1(framework)["framework_info"]})
         for things in (self.agents, self.frameworks, self.apps):
             things.clear()
         self.changed()
@@ -397,20 +425,24 @@ class Cluster:
     def get_state(self):
         tasks = [self.task_v1(t) for t in self.tasks.values()]
         completed = [self.task_v1(t) for f in self.frameworks.values() for t in f.completed]
-        frameworks = [{"framework_info": {"user": "root", "name": f.name, "id": {"value": f.id},
-                                          "failover_timeout": 604800.0, "checkpoint": True},
-                       "active": True, "connected": True, "recovered": False,
-                       "registered_time": {"nanoseconds": int(self.started * 1e9)}}
-                      for f in self.frameworks.values()]
-        agents = [{"agent_info": {"hostname": a.hostname, "port": 5051, "id": {"value": a.id},
-                                  "resources": []},
-                   "active": True, "version": VERSION, "pid": a.pid,
-                   "registered_time": {"nanoseconds": int(a.registered * 1e9)}}
-                  for a in self.agents.values()]
+        frameworks = [self.framework_v1(f) for f in self.frameworks.values()]
+        agents = [self.agent_v1(a) for a in self.agents.values()]
         return {"type": "GET_STATE", "get_state": {
             "get_tasks": {"tasks": tasks, "completed_tasks": completed},
             "get_executors": {}, "get_frameworks": {"frameworks": frameworks},
             "get_agents": {"agents": agents}}}
+
+    def framework_v1(self, framework):
+        return {"framework_info": {"user": "root", "name": framework.name, "id": {"value": framework.id},
+                                   "failover_timeout": 604800.0, "checkpoint": True},
+                "active": True, "connected": True, "recovered": False,
+                "registered_time": {"nanoseconds": int(self.started * 1e9)}}
+
+    def agent_v1(self, agent):
+        return {"agent_info": {"hostname": agent.hostname, "port": 5051, "id": {"value": agent.id},
+                               "resources": []},
+                "active": True, "version": VERSION, "pid": agent.pid,
+                "registered_time": {"nanoseconds": int(agent.registered * 1e9)}}
 
     def task_v1(self, task):
         old = self.task_json(task)
@@ -448,6 +480,10 @@ class Control:
         self.mode = {"mode": "ok"}
         self.raw = None        # bytes to serve instead of the state
         self.polls = {}        # how often which client asked for the state
+        self.heartbeat = 15.0  # s
+        self.stream = "ok"     # how SUBSCRIBE is answered, see op_stream
+        self.authorization = None  # the header that is wanted
+        self.shown = []        # the headers that were shown, the newest last
         self.turn = threading.Condition()
 
     def op_agent(self, a):
@@ -481,6 +517,7 @@ class Control:
         state = a.get("state", "TASK_KILLED")
         if state == "TASK_KILLING":
             task.report(state)
+            self.cluster.tell_updates(task, task.statuses[-1:])
             self.cluster.changed()
         else:
             self.cluster.end_task(task, state)
@@ -497,6 +534,7 @@ class Control:
         task = self.cluster.find(self.cluster.tasks, a["task"], "task")
         task.healthy = a["healthy"]
         task.report(task.state)
+        self.cluster.tell_updates(task, task.statuses[-1:])
         self.cluster.changed()
 
     def op_tasks(self, a):
@@ -523,9 +561,39 @@ class Control:
         """document: text to serve as /state; null: the cluster's own again"""
         self.raw = a["document"].encode() if a["document"] is not None else None
 
+    def op_stream(self, a):
+        """stream [heartbeat]: how subscriptions are answered from now on: ok, refuse, or silent (the
+        state, then nothing); those there are end"""
+        if a["stream"] not in ("ok", "refuse", "silent"):
+            raise Refused("stream is ok, refuse or silent")
+        self.stream = a["stream"]
+        self.heartbeat = a.get("heartbeat", self.heartbeat)
+        for subscriber in list(self.cluster.subscribers):
+            subscriber.put(None)
+
+    def op_inject(self, a):
+        """text: what all subscribers get, in place of a record"""
+        for subscriber in list(self.cluster.subscribers):
+            subscriber.put(a["text"].encode())
+
+    def op_subscribers(self, a):
+        """how many there are"""
+        return {"subscribers": len(self.cluster.subscribers)}
+
+    def op_authorization(self, a):
+        """value: the Authorization header that requests must have; null: none"""
+        self.authorization = a["value"]
+
+    def op_shown(self, a):
+        """the Authorization headers that requests had, null for none; the newest last"""
+        return {"shown": self.shown[-100:]}
+
     def op_reset(self, a):
         """no apps, no tasks, no frameworks, no agents; good manners"""
         self.cluster.reset()
+        self.op_stream({"stream": "ok", "heartbeat": 15.0})
+        self.op_authorization({"value": None})
+        self.shown.clear()
         self.op_leader({"leader": "self"})
         self.op_mode({"mode": "ok"})
         self.op_raw({"document": None})
@@ -703,8 +771,12 @@ class Handler(BaseHTTPRequestHandler):
     def mode(self):
         return self.control.mode
 
-    def do_GET(self):
+    def api_path(self):
         path = self.path.split("?")[0].rstrip("/")
+        return path[len("/mesos"):] if path.startswith("/mesos/") else path
+
+    def do_GET(self):
+        path = self.api_path()
         if path in ("/state", "/master/state", "/state.json", "/master/state.json"):
             self.answer_poll("/state", lambda c: c.state(self.server.pid))
         elif path in ("/health", "/master/health"):
@@ -721,10 +793,13 @@ class Handler(BaseHTTPRequestHandler):
             call = json.loads(body)["type"]
         except (ValueError, KeyError, TypeError):
             call = None
-        if self.path != "/api/v1" or call != "GET_STATE":
-            self.send_body(400, b"only GET_STATE is known here\n", "text/plain")
+        if self.api_path() != "/api/v1" or call not in ("GET_STATE", "SUBSCRIBE"):
+            self.send_body(400, b"only GET_STATE and SUBSCRIBE are known here\n", "text/plain")
             return
-        self.answer_poll("/api/v1", lambda c: c.get_state())
+        if call == "SUBSCRIBE":
+            self.answer_subscribe()
+        else:
+            self.answer_poll("/api/v1", lambda c: c.get_state())
 
     def answer_control(self, name, body):
         try:
@@ -735,18 +810,65 @@ class Handler(BaseHTTPRequestHandler):
             answer, status = {"error": f"{type(e).__name__}: {e}"}, 400
         self.send_body(status, json.dumps(answer).encode() + b"\n", "application/json")
 
+    def is_turned_away(self, path):
+        """Answers, if it is not for this master to answer, or not for this client."""
+        control = self.control
+        control.shown.append(self.headers.get("Authorization"))
+        if control.leader == "none":
+            self.send_body(503, b"No leader elected", "text/plain")
+        elif control.leader != "self":
+            self.redirect(control.leader, path)
+        elif control.authorization not in (None, self.headers.get("Authorization")):
+            self.send_body(401, b"", "text/plain", headers={"WWW-Authenticate": 'Basic realm="mesos"'})
+        else:
+            return False
+        return True
+
+    def answer_subscribe(self):
+        control, events = self.control, queue.Queue()
+        if self.is_turned_away("/api/v1"):
+            return
+        if control.stream == "refuse":
+            self.send_body(400, b"", "text/plain")
+            return
+        with control.cluster.lock:
+            state = control.cluster.get_state()["get_state"]
+            control.cluster.subscribers.add(events)
+        self.start(200, "application/json", None, {"Transfer-Encoding": "chunked"})
+        self.close_connection = True
+        try:
+            self.send_record({"type": "SUBSCRIBED", "subscribed": {
+                "get_state": state, "heartbeat_interval_seconds": control.heartbeat}})
+            self.send_events(events)
+        finally:
+            control.cluster.subscribers.discard(events)
+
+    def send_events(self, events):
+        """Until the subscription is to end."""
+        while True:
+            try:
+                event = events.get(timeout=self.control.heartbeat)
+            except queue.Empty:
+                event = {"type": "HEARTBEAT"}
+            if event is None:
+                self.wfile.write(b"0\r\n\r\n")
+                return
+            if self.control.stream != "silent":
+                self.send_record(event)
+
+    def send_record(self, event):
+        text = event if isinstance(event, bytes) else json.dumps(event).encode()
+        record = text if text is event else b"%d\n%s" % (len(text), text)
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(record), record))
+        self.wfile.flush()
+
     def answer_poll(self, path, make):
         client = (self.client_address or ["unix"])[0].replace("::ffff:", "")
         control = self.control
         with control.cluster.lock:
             control.polls[client] = control.polls.get(client, 0) + 1
             doc = control.raw if control.raw is not None else self.server.document(path, make)
-            leader = control.leader
-        if leader == "none":
-            self.send_body(503, b"No leader elected", "text/plain")
-        elif leader != "self":
-            self.redirect(leader, path)
-        else:
+        if not self.is_turned_away(path):
             MODES[self.mode["mode"]](self, doc)
 
     # Pieces that the modes are made of
@@ -806,8 +928,9 @@ class Master(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, address, control):
+    def __init__(self, address, control, tls=None):
         self.control = control
+        self.tls = tls
         self.cache = {}
         self.pid = "master@" + (address if not address.startswith("unix:") else "127.0.0.1:5050")
         if address.startswith("unix:"):
@@ -824,6 +947,14 @@ class Master(ThreadingHTTPServer):
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = "standin", 0
 
+    def finish_request(self, request, client_address):
+        # The handshake belongs into the connection's own thread.
+        if not self.tls:
+            super().finish_request(request, client_address)
+            return
+        with self.tls.wrap_socket(request, server_side=True) as secure:
+            super().finish_request(secure, client_address)
+
     def document(self, path, make):
         """The document's bytes, made once for each version of the cluster."""
         version, doc = self.cache.get(path, (None, None))
@@ -839,6 +970,17 @@ class Master(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+def tls_context(args):
+    if not args.cert:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(args.cert)
+    if args.client_ca:
+        context.load_verify_locations(args.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
 def main():
     args = argparse.ArgumentParser(description="A small Mesos master and its agents.",
                                    epilog="Control: " + ", ".join(
@@ -846,10 +988,12 @@ def main():
     args.add_argument("--listen", required=True, metavar="ADDR:PORT")
     args.add_argument("--also", action="append", default=[], metavar="ADDR:PORT|unix:PATH",
                       help="another place to listen at, e.g. for control from other namespaces")
+    args.add_argument("--cert", metavar="PEM", help="certificate and key: --listen speaks TLS")
+    args.add_argument("--client-ca", metavar="PEM", help="who must vouch for clients")
     args = args.parse_args()
     cluster = Cluster()
     control = Control(cluster)
-    masters = [Master(address, control) for address in [args.listen] + args.also]
+    masters = [Master(args.listen, control, tls_context(args))] + [Master(a, control) for a in args.also]
     for master in masters:
         threading.Thread(target=master.serve_forever, daemon=True).start()
     done = threading.Event()
