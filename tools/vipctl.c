@@ -35,6 +35,8 @@ static const struct command commands[] = {
 		"AGENT is an address: only the backends there. Exit status 1 if any is not in the\n"
 		"kernel.\n",
 		0, 1, run_backends},
+	{"tasks", "", "where the tasks come from, how many have VIPs, what was left out and why",
+		"Exit status 1 if a task was skipped or a label rejected.\n", 0, 0, run_tasks},
 	{"watch", "", "a line per change as it happens, with its latency",
 		"The latency is from the cause (a document's last byte, a drain found over, the\n"
 		"end of an audit) to the kernel's acknowledgement. A restart of vipd is said, and\n"

@@ -39,6 +39,8 @@ int run_members(const struct options *o, int argc, char **argv);
 int run_links(const struct options *o, int argc, char **argv);
 int run_graph(const struct options *o, int argc, char **argv);
 int run_keygen(const struct options *o, int argc, char **argv);
+/* vipctl_tasks.c */
+int run_tasks(const struct options *o, int argc, char **argv);
 /* vipctl_watch.c */
 int run_watch(const struct options *o, int argc, char **argv);
 /* vipctl_doctor.c */

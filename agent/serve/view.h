@@ -6,6 +6,8 @@
  *
  * Times are in seconds, as numbers; -1 means never.
  */
+#include <json-c/json.h>
+
 #include "agent/daemon.h"
 
 /* The answer to one request. */
@@ -19,6 +21,12 @@ void view_table(
 	struct daemon *d, const struct control_request *request, struct control_reply *reply);
 void view_vips(
 	struct daemon *d, const struct control_request *request, struct control_reply *reply);
+/* view_tasks.c */
+void view_tasks(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply);
+json_object *view_rejections(const struct vip_table *t);
+/* view_status.c: where the table comes from */
+json_object *view_source(const struct daemon *d);
 /* view_kernel.c */
 void view_why(struct daemon *d, const struct control_request *request, struct control_reply *reply);
 void view_diff(

@@ -3,7 +3,7 @@
 #include "agent/serve/put.h"
 #include "agent/serve/view.h"
 
-static json_object *source_view(const struct daemon *d)
+json_object *view_source(const struct daemon *d)
 {
 	const struct feed_stats *s = feed_stats(d->feed);
 	json_object *o = json_object_new_object();
@@ -16,7 +16,14 @@ static json_object *source_view(const struct daemon *d)
 	put_int(o, "polls", s->n_polls);
 	put_int(o, "failures", s->n_failures);
 	put_int(o, "documents", s->n_documents);
+	put_int(o, "unchanged", s->n_unchanged);
 	put_int(o, "bytes", s->n_bytes);
+	put_int(o, "document_bytes", s->document);
+	put_bool(o, "subscribed", s->subscribed);
+	put_string(o, "lost", s->lost);
+	put_int(o, "subscriptions", s->n_subscriptions);
+	put_int(o, "subscriptions_lost", s->n_subscriptions_lost);
+	put_age(o, "heard", s->last_heard);
 	put_duration(o, "last_duration", s->last_duration);
 	return o;
 }
@@ -40,25 +47,6 @@ static json_object *rejected_view(const struct vip_table *t)
 	return o;
 }
 
-static json_object *rejections_view(const struct vip_table *t)
-{
-	json_object *list = json_object_new_array();
-
-	for (size_t i = 0; i < t->n_rejections; i++) {
-		const struct mesos_rejection *r = &t->rejections[i];
-		json_object *o = json_object_new_object();
-
-		put_string(o, "reason", mesos_reject_text(r->reason));
-		put_string(o, "task", r->task);
-		put_string(o, "framework", r->framework);
-		put_string(o, "key", r->key);
-		put_string(o, "value", r->value);
-		put_string(o, "detail", r->detail);
-		json_object_array_add(list, o);
-	}
-	return list;
-}
-
 static json_object *table_summary(const struct daemon *d)
 {
 	const struct vip_table *t = d->table;
@@ -78,7 +66,7 @@ static json_object *table_summary(const struct daemon *d)
 	put_bool(o, "emptying_held", d->held != NULL);
 	if (t) {
 		json_object_object_add(o, "rejected_by_reason", rejected_view(t));
-		json_object_object_add(o, "rejections", rejections_view(t));
+		json_object_object_add(o, "rejections", view_rejections(t));
 	}
 	return o;
 }
@@ -332,7 +320,7 @@ void view_status(
 	put_int(o, "pid", (uint64_t)getpid());
 	put_age(o, "uptime", d->started);
 	json_object_object_add(o, "node", node_view(d));
-	json_object_object_add(o, "source", source_view(d));
+	json_object_object_add(o, "source", view_source(d));
 	json_object_object_add(o, "table", table_summary(d));
 	json_object_object_add(o, "kernel", kernel_view(d));
 	json_object_object_add(o, "firewall", firewall_view(d));

@@ -31,6 +31,7 @@ static const struct view {
 } views[] = {
 	{"GET", "/v1/status", view_status},
 	{"GET", "/v1/table", view_table},
+	{"GET", "/v1/tasks", view_tasks},
 	{"GET", "/v1/why", view_why, true},
 	{"GET", "/v1/doctor", view_doctor, true},
 	{"GET", "/v1/events", view_events},

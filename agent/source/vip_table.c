@@ -404,6 +404,8 @@ static void fill_table(struct builder *b, struct vip_table *t)
 		i += add_vip(b, b->claims + i, b->n_claims - i, &t->vips[t->n_vips++]);
 	keep_agents(b, t);
 	t->n_tasks_seen = b->state->n_tasks_seen;
+	for (size_t i = 0; i < b->state->n_tasks; i++)
+		t->n_tasks += !b->state->tasks[i].task->waiting;
 	t->n_bytes = b->state->n_bytes;
 	memcpy(t->digest, b->state->digest, sizeof t->digest);
 	memcpy(t->n_rejected, b->rejects.n_rejected, sizeof t->n_rejected);

@@ -39,6 +39,7 @@ struct vip_table {
 	size_t n_rejections;
 	struct mesos_rejection *rejections;
 	size_t n_tasks_seen;
+	size_t n_tasks; /* of those with VIP labels that can be placed */
 	uint64_t n_bytes;
 	uint8_t digest[16]; /* the state's; zeroed: none */
 	struct arena *arena;
