@@ -86,7 +86,9 @@ static char *answer_why(struct daemon *d, const struct kernel_state *have, int e
 		.now = now_ns(),
 	};
 	AUTO_FREE int *values = xcalloc(n_sysctls, sizeof(*values));
+	AUTO_FREE struct dns_listener_view *listeners = NULL;
 
+	in.listeners = listeners = dns_listeners(d->dns, &in.n_listeners);
 	in.healths = liveness_healths(cluster_liveness(d->cluster), &in.n_healths);
 	in.conflicts = reconcile_conflicts(d->reconcile, &in.n_conflicts);
 	for (size_t i = 0; i < n_sysctls; i++)

@@ -12,6 +12,7 @@
 #include "agent/desired/desired.h"
 #include "agent/feed/feed.h"
 #include "agent/history/gone.h"
+#include "agent/serve/dns.h"
 
 struct why_input {
 	/* A VIP ("redis.marathon", with or without port or the suffix; "1.2.3.4:80"), a backend
@@ -40,6 +41,8 @@ struct why_input {
 	const struct firewall_stats *firewall; /* NULL: no rules are wanted */
 	const int *sysctl_values; /* as sysctl_read(), one per sysctls[]; NULL: not ours */
 	bool masquerade;
+	const struct dns_listener_view *listeners; /* where names are answered */
+	size_t n_listeners;
 	nsec_t now;
 };
 

@@ -40,6 +40,7 @@ struct world {
 	struct gone *gone;
 	struct drains *drains;
 	int sysctl_values[8];
+	struct dns_listener_view listener;
 };
 
 static void set_up_table(struct world *w)
@@ -103,8 +104,11 @@ static int set_up(void **state)
 		.firewall = &w->firewall,
 		.sysctl_values = w->sysctl_values,
 		.masquerade = true,
+		.listeners = &w->listener,
+		.n_listeners = 1,
 		.now = NOW,
 	};
+	w->listener.endpoint.address = addr("127.0.0.61");
 	*state = w;
 	return 0;
 }
@@ -292,6 +296,18 @@ static void test_own_address(void **state)
 	expect_well(w, NAME);
 }
 
+static void test_name(void **state)
+{
+	struct world *w = *state;
+
+	expect_step(w, NAME, "ok", "answered on 127.0.0.61");
+	w->listener.error = "in use";
+	expect_step(w, NAME, "note", "not answered on 127.0.0.61: in use");
+	expect_well(w, NAME); /* by its address it is */
+	w->in.n_listeners = 0;
+	expect_step(w, NAME, "note", "dns_listen");
+}
+
 static void test_node_health(void **state)
 {
 	struct world *w = *state;
@@ -440,6 +456,7 @@ int main(void)
 		T(test_refusals),
 		T(test_weights),
 		T(test_own_address),
+		T(test_name),
 		T(test_node_health),
 		T(test_programming),
 		T(test_missing_parts),

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* From the source of the tasks to the table: the document, labels that are left out, names. */
+#include "agent/serve/why_steps.h"
+#include "agent/source/names.h"
+
+void why_check_source(struct trace *t)
+{
+	const struct feed_stats *s = t->in->source;
+	const char *url = str_or(s->url, "the source");
+
+	if (s->error && s->n_documents)
+		why_step(t, MARK_BAD,
+			"see to the masters or the way to them; until then the table stays as it "
+			"is",
+			"the source fails since %.1f s: %s", why_seconds_since(t, s->last_success),
+			s->error);
+	else if (s->error)
+		why_step(t, MARK_BAD, "see to `masters` or `source` in the configuration",
+			"no document could be had since vipd started: %s", s->error);
+	else if (!s->n_documents)
+		why_step(t, MARK_BAD, "ask again in a moment", "no document has come yet");
+	else
+		why_step(t, MARK_OK, NULL, "%s %s %.1f s ago", url,
+			t->in->from_file ? "was read" : "answered",
+			why_seconds_since(t, s->last_success));
+	if (t->in->emptying_held)
+		why_step(t, MARK_NOTE, NULL,
+			"the last document had no VIPs; it counts when the next says the same");
+	t->stopped = !t->in->table;
+}
+
+static const char *rejection_mend(const struct mesos_rejection *r)
+{
+	switch (r->reason) {
+	case MESOS_REJECT_LABEL:
+		return "give the label a value like /name:port or address:port, and deploy again";
+	case MESOS_REJECT_PORT:
+		return "see to the port that the label stands on: its number, protocol and mapping";
+	case MESOS_REJECT_NO_ADDRESS:
+		return "have the agent register with an address, or a name that resolves on this "
+		       "node";
+	case MESOS_REJECT_NO_FRAMEWORK:
+	case MESOS_REJECT_NO_AGENT:
+		return "its framework or agent has gone from the master; it should end, or be "
+		       "known "
+		       "again, soon";
+	case MESOS_REJECT_TOO_LARGE:
+		return "use fewer labels and ports for one task";
+	case MESOS_REJECT_MALFORMED:
+	case _MESOS_REJECT_N:
+		break;
+	}
+	return "see what the framework makes of this task";
+}
+
+static void add_rejection(struct trace *t, enum mark mark, const struct mesos_rejection *r)
+{
+	why_step(t, mark, rejection_mend(r), "task %s%s%s%s%s of %s is left out (%s): %s",
+		*r->task ? r->task : "without id", *r->key ? ", label " : "", r->key,
+		*r->key ? " = " : "", *r->key ? r->value : "",
+		*r->framework ? r->framework : "no framework", mesos_reject_text(r->reason),
+		r->detail);
+}
+
+static void add_gone(struct trace *t, const struct gone_item *g)
+{
+	why_step(t, MARK_BAD,
+		"if it should be there: see in the framework why its task ended or lost its label",
+		"%s%s left the document %.1f s ago: its task%s ended, or lost %s label",
+		g->task ? "task " : "the VIP ", g->task ? g->task : str_or(g->name, ""),
+		why_seconds_since(t, g->when), g->task ? "" : "s", g->task ? "its" : "their");
+}
+
+/* Labels that would belong to this VIP, too. */
+static void note_rejections(struct trace *t)
+{
+	const struct vip *vip = t->object->vip;
+
+	if (!vip->name)
+		return;
+	for (size_t i = 0; i < t->in->table->n_rejections; i++)
+		if (why_is_rejection_of(&t->in->table->rejections[i], vip->name))
+			add_rejection(t, MARK_NOTE, &t->in->table->rejections[i]);
+}
+
+void why_check_document(struct trace *t)
+{
+	const struct object *o = t->object;
+	size_t n = t->in->table->n_tasks_seen;
+
+	switch (o->kind) {
+	case OBJECT_VIP:
+		why_step(t, MARK_OK, NULL, "%zu tasks run, %zu backends are behind this VIP", n,
+			o->vip->n_backends);
+		note_rejections(t);
+		return;
+	case OBJECT_BACKEND:
+		why_step(t, MARK_OK, NULL, "task %s of %s on agent %s", o->backend->task,
+			o->backend->framework,
+			ip_addr_format(&o->backend->agent, (char[IP_ADDR_STRLEN]){0}));
+		return;
+	case OBJECT_DRAIN:
+		if (o->gone)
+			add_gone(t, o->gone);
+		else
+			why_step(t, MARK_BAD, NULL,
+				"no task that runs is behind this backend any more");
+		return;
+	case OBJECT_REJECTED:
+		add_rejection(t, MARK_BAD, o->rejection);
+		break;
+	case OBJECT_GONE:
+		add_gone(t, o->gone);
+		break;
+	case OBJECT_UNKNOWN:
+		why_step(t, MARK_BAD,
+			"the task must run, and bear a label like VIP_0 = /name:port on one of its "
+			"discovery ports; vipctl vips lists what there is",
+			"no VIP, backend or task of this name is among the %zu tasks that run", n);
+		break;
+	}
+	t->stopped = true;
+}
+
+/* "redis.marathon" of "redis.marathon.l4lb.thisdcos.directory". */
+static void check_home(struct trace *t, const struct vip *vip)
+{
+	const struct address_range *given =
+		vip->key.address.family == AF_INET6 ? &t->in->range6 : &t->in->range4;
+	struct address_range range =
+		given->min.family ? *given : names_default_range(vip->key.address.family);
+	AUTO_FREE char *name = xstrndup(vip->name, strlen(vip->name) - strlen("." NAMES_SUFFIX));
+	struct ip_addr home = names_home(name, &range);
+	char a[IP_ADDR_STRLEN], b[IP_ADDR_STRLEN];
+
+	if (ip_addr_cmp(&home, &vip->key.address) == 0)
+		why_step(t, MARK_OK, NULL, "%s has the address %s, its home", vip->name,
+			ip_addr_format(&home, a));
+	else
+		why_step(t, MARK_OK, NULL,
+			"%s has the address %s; its home %s is another VIP's, which collides with "
+			"it",
+			vip->name, ip_addr_format(&vip->key.address, a), ip_addr_format(&home, b));
+}
+
+void why_check_table(struct trace *t)
+{
+	const struct object *o = t->object;
+	char buf[ENDPOINT_STRLEN];
+
+	if (o->kind == OBJECT_BACKEND)
+		why_step(t, MARK_OK, NULL, "behind %s%s%s",
+			endpoint_format(&o->vip->key.address, o->vip->key.port, buf),
+			o->vip->name ? ", " : "", str_or(o->vip->name, ""));
+	else if (o->vip->name)
+		check_home(t, o->vip);
+	else
+		why_step(t, MARK_OK, NULL, "an IP VIP: the label says %s",
+			endpoint_format(&o->vip->key.address, o->vip->key.port, buf));
+}
