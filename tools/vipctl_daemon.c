@@ -28,7 +28,8 @@ static void show_source(json_object *source, json_object *table)
 	if (get_bool(source, "ok"))
 		printf("          answered %s ago\n", time_text(get_seconds(source, "age"), age));
 	else
-		printf("          FAILING: %s\n          last answer: %s%s\n",
+		printf("          %sFAILING%s: %s\n          last answer: %s%s\n",
+			style_begin(STYLE_BAD), style_end(STYLE_BAD),
 			get_text(source, "error", "no document yet"),
 			time_text(get_seconds(source, "age"), age),
 			get_seconds(source, "age") < 0 ? "" : " ago; the table stays as it is");
@@ -72,10 +73,15 @@ static void show_kernel(json_object *kernel)
 			      : get_bool(kernel, "in_sync")      ? "in step with the table"
 			      : get_int(kernel, "pending_steps") ? "being changed"
 								 : "NOT in step with the table";
+	enum style style = get_bool(kernel, "paused")         ? STYLE_BAD
+			   : get_bool(kernel, "in_sync")      ? STYLE_GOOD
+			   : get_int(kernel, "pending_steps") ? STYLE_NOTE
+							      : STYLE_BAD;
 
-	printf("Kernel    %s: %" PRId64 " services, %" PRId64 " destinations, %" PRId64 " routes\n",
-		verdict, get_int(kernel, "services"), get_int(kernel, "destinations"),
-		get_int(kernel, "routes"));
+	printf("Kernel    %s%s%s: %" PRId64 " services, %" PRId64 " destinations, %" PRId64
+	       " routes\n",
+		style_begin(style), verdict, style_end(style), get_int(kernel, "services"),
+		get_int(kernel, "destinations"), get_int(kernel, "routes"));
 	if (get_bool(kernel, "observe_only"))
 		puts("          kernel = none: this is only what would be programmed");
 	if (get_int(kernel, "failing_steps"))

@@ -40,7 +40,8 @@ static void show_verdict(const struct findings *f)
 	if (n_errors + n_warnings == 0)
 		puts("\nNothing is wrong on this node.");
 	else
-		printf("\n%zu error%s, %zu warning%s. vipctl why VIP follows one VIP from its label "
+		printf("\n%zu error%s, %zu warning%s. vipctl why VIP follows one VIP from its "
+		       "label "
 		       "to the kernel.\n",
 			n_errors, n_errors == 1 ? "" : "s", n_warnings, n_warnings == 1 ? "" : "s");
 }

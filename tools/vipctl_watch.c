@@ -12,6 +12,7 @@
 
 #include "answer.h"
 #include "client.h"
+#include "style.h"
 #include "vipctl.h"
 
 /* How often a daemon that is gone is looked for. */
@@ -61,15 +62,43 @@ static void show_weight(json_object *e)
 		printf(" weight %" PRId64, now);
 }
 
+static enum style style_of_kind(const char *kind)
+{
+	static const struct {
+		const char *kind;
+		enum style style;
+	} styles[] = {
+		{"node-down", STYLE_BAD},
+		{"node-confirmed", STYLE_BAD},
+		{"source-failed", STYLE_BAD},
+		{"step-failed", STYLE_BAD},
+		{"node-out", STYLE_BAD},
+		{"refused", STYLE_BAD},
+		{"conflict", STYLE_BAD},
+		{"flushed", STYLE_BAD},
+		{"repaired", STYLE_WARNING},
+		{"drain-begun", STYLE_WARNING},
+		{"weight", STYLE_WARNING},
+		{"node-up", STYLE_GOOD},
+		{"source-ok", STYLE_GOOD},
+	};
+
+	for (size_t i = 0; i < sizeof(styles) / sizeof(*styles); i++)
+		if (strcmp(kind, styles[i].kind) == 0)
+			return styles[i].style;
+	return STYLE_PLAIN;
+}
+
 static void show_event(json_object *e)
 {
+	enum style style = style_of_kind(get_text(e, "kind", ""));
 	const char *vip = get_text(e, "vip", NULL), *backend = get_text(e, "backend", NULL);
 	const char *task = get_text(e, "task", NULL), *detail = get_text(e, "detail", NULL);
 	const char *cause = get_text(e, "cause", "none");
 
 	show_time(get_seconds(e, "time"));
 	show_latency(get(e, "latency"));
-	printf("  %-15s", get_text(e, "kind", "?"));
+	printf("  %s%-15s%s", style_begin(style), get_text(e, "kind", "?"), style_end(style));
 	if (vip)
 		printf(" %.*s%s", short_name(vip), vip, after_suffix(vip));
 	if (backend)

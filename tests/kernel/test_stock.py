@@ -4,6 +4,7 @@ in Debian's own kernel.
 
 Node 1 has a container behind it: a network namespace on a bridge, with addresses that the other nodes have
 no way back to."""
+import pathlib
 import signal
 import time
 
@@ -181,3 +182,25 @@ def test_flush_leaves_the_rules_of_others(cluster):
         wait_until(lambda: node.status()["firewall"]["ok"], "the rules are in place")
         assert foreign_rules(node) == before
         assert sum("-j VIPD-INPUT" in l for l in rule_lines(node)) == 2
+
+
+def test_a_full_conntrack_table_is_named(cluster):
+    """Here connections are tracked, for vipd's rules masquerade."""
+    node = cluster.nodes[0]
+    maximum = pathlib.Path("/proc/sys/net/netfilter/nf_conntrack_max")
+    node.start_vipd()
+    cluster.deploy("/web", {"VIP_0": VIP})
+    cluster.wait_in_step([node])
+    before = maximum.read_text()
+    load = node.load(VIP, connections=10, no_reconnect=True)
+    try:
+        wait_until(lambda: sum(node.connections(f"tcp {VIP}").values()) >= 10, "all are connected")
+        tracked = int(node.run("cat /proc/sys/net/netfilter/nf_conntrack_count").stdout)
+        assert tracked >= 10
+        maximum.write_text(str(tracked))
+        [f] = [f for f in node.vipctl("doctor")["findings"] if f["check"] == "conntrack"]
+        assert f["severity"] == "error" and "table is full" in f["text"], f
+        assert f"nf_conntrack_max = {tracked}" in f["evidence"] and "sysctl -w" in f["mend"], f
+    finally:
+        maximum.write_text(before)
+        load.stop()

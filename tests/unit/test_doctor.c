@@ -584,7 +584,38 @@ static void test_nobody_listens(void **state)
 	struct world *w = *state;
 
 	forget_peer(w, DIAL_REFUSED);
-	expect(w, "peers", SEVERITY_WARNING, "10.0.0.2 runs no vipd", "systemctl start vipd");
+	expect(w, "peers", SEVERITY_WARNING, "no vipd with an overlay runs on 10.0.0.2",
+		"systemctl start vipd");
+}
+
+/* Six nodes are one finding. */
+static void test_many_ports_are_blocked(void **state)
+{
+	struct world *w = *state;
+	struct peer many[6];
+
+	forget_peer(w, DIAL_SILENT);
+	for (int i = 0; i < 6; i++)
+		many[i] = (struct peer){{AF_INET, {10, 0, 1, (uint8_t)i}}, 61420, DIAL_SILENT, 0};
+	w->f.peers = many;
+	w->f.n_peers = 6;
+	expect(w, "peers", SEVERITY_ERROR, "10.0.1.4, and 1 more do not answer", "iptables");
+}
+
+/* It has not had the time to join yet, or does not run: an open port says nothing then. */
+static void test_nobody_has_joined_yet(void **state)
+{
+	struct world *w = *state;
+
+	forget_peer(w, DIAL_OPEN);
+	json_object_object_add(w->f.status, "uptime", json_object_new_double(0.5));
+	checks_run(&w->f, &w->out);
+	assert_int_equal(w->out.worst, SEVERITY_OK);
+	stop_daemon(w);
+	w->f.n_peers = 1;
+	findings_done(&w->out);
+	findings_init(&w->out);
+	expect(w, "vipd", SEVERITY_ERROR, "no vipd answers", "start vipd");
 }
 
 static void test_key_is_another(void **state)
@@ -687,6 +718,8 @@ int main(void)
 		T(test_port_is_blocked),
 		T(test_udp_is_blocked),
 		T(test_nobody_listens),
+		T(test_many_ports_are_blocked),
+		T(test_nobody_has_joined_yet),
 		T(test_key_is_another),
 		T(test_names_are_not_delegated),
 		T(test_names_are_not_delegated_by_dnsmasq),

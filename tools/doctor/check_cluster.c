@@ -11,7 +11,9 @@
 #include "tools/answer.h"
 #include "tools/doctor/facts.h"
 
-#define NAMED_MAX 5 /* peers that one finding names; of more it tells the number */
+#define NAMED_MAX 5 /* nodes that one finding names; of more it tells the number */
+/* A vipd that has run for so long is a member if it can be. */
+#define JOINED_S 3.0
 
 static bool is_insecure(const struct facts *f)
 {
@@ -79,30 +81,46 @@ void check_key(const struct facts *f, struct findings *out)
 
 /* --- members ----------------------------------------------------------------- */
 
-/* "10.0.0.1, 10.0.0.2, and 3 more" of the members with this status. Caller frees; NULL: none. */
+/* "10.0.0.1, 10.0.0.2, and 3 more" */
+struct names {
+	size_t n;
+	char *text; /* NULL: none */
+};
+
+static void names_add(struct names *list, const char *name)
+{
+	char *old = list->text;
+
+	if (list->n++ >= NAMED_MAX)
+		return;
+	list->text = textf("%s%s%s", old ? old : "", old ? ", " : "", name);
+	free(old);
+}
+
+static void names_end(struct names *list)
+{
+	char *old = list->text;
+
+	if (list->n <= NAMED_MAX)
+		return;
+	list->text = textf("%s, and %zu more", old, list->n - NAMED_MAX);
+	free(old);
+}
+
+/* The members with this status. Caller frees; NULL: none. */
 static char *name_members(const struct facts *f, const char *status, size_t *ret_n)
 {
-	char *names = NULL;
-	size_t n = 0;
+	struct names list = {0};
 
 	for (size_t i = 0; i < get_length(f->nodes); i++) {
 		json_object *m = json_object_array_get_idx(f->nodes, i);
-		char *old = names;
 
-		if (strcmp(get_text(m, "status", ""), status) != 0 || n++ >= NAMED_MAX)
-			continue;
-		names = textf(
-			"%s%s%s", old ? old : "", old ? ", " : "", get_text(m, "address", "?"));
-		free(old);
+		if (strcmp(get_text(m, "status", ""), status) == 0)
+			names_add(&list, get_text(m, "address", "?"));
 	}
-	if (n > NAMED_MAX) {
-		char *old = names;
-
-		names = textf("%s, and %zu more", old, n - NAMED_MAX);
-		free(old);
-	}
-	*ret_n = n;
-	return names;
+	names_end(&list);
+	*ret_n = list.n;
+	return list.text;
 }
 
 static void add_members(const struct facts *f, struct findings *out)
@@ -185,68 +203,99 @@ static json_object *find_member(const struct facts *f, const char *address)
 	return NULL;
 }
 
-static void add_blocked(
-	const char *address, unsigned int port, bool known_down, int error, struct findings *out)
-{
-	char *mend = textf("let UDP and TCP port %u through between all nodes, in both directions: "
-			   "iptables -I INPUT -p tcp --dport %u -j ACCEPT; iptables -I INPUT -p "
-			   "udp --dport %u -j ACCEPT",
-		port, port, port);
-	char *evidence = textf("a TCP connection to %s port %u: %s", address, port,
-		error ? strerror(error) : "no answer within a second");
+/* What becomes of a peer that was tried. */
+enum fate { FATE_WELL, FATE_BLOCKED, FATE_DOWN, FATE_WITHOUT_VIPD, FATE_STRANGER, _FATE_N };
 
-	findings_add(out, known_down ? SEVERITY_WARNING : SEVERITY_ERROR, evidence, mend,
-		"%s does not answer on port %u: %s", address, port,
-		known_down ? "it is down, or a firewall is between"
-			   : "a firewall is between, or the "
-			     "host is down");
+static enum fate fate_of(const struct facts *f, const struct peer *p)
+{
+	char address[IP_ADDR_STRLEN];
+	json_object *m = find_member(f, ip_addr_format(&p->address, address));
+	bool is_down = strcmp(get_text(m, "status", ""), "down") == 0;
+	/* Without a vipd here, or when it has just started, nobody is a member yet. */
+	bool joined = f->status && get_seconds(f->status, "uptime") >= JOINED_S;
+
+	switch (p->dial) {
+	case DIAL_OPEN:
+		return joined && (!m || is_down) ? FATE_STRANGER : FATE_WELL;
+	case DIAL_REFUSED:
+		return m && !is_down ? FATE_WELL : FATE_WITHOUT_VIPD; /* check_overlay() tells it */
+	case DIAL_SILENT:
+	case DIAL_UNREACHABLE:
+		break;
+	}
+	return is_down ? FATE_DOWN : FATE_BLOCKED;
+}
+
+static char *opening(unsigned int port)
+{
+	return textf(
+		"let UDP and TCP port %u through between all nodes, in both directions: iptables "
+		"-I INPUT -p tcp --dport %u -j ACCEPT; iptables -I INPUT -p udp --dport %u -j "
+		"ACCEPT",
+		port, port, port);
+}
+
+static void add_blocked(
+	const struct names *list, unsigned int port, bool are_down, struct findings *out)
+{
+	char *mend = opening(port);
+	char *evidence = textf("no answer to a TCP connection on port %u within a second", port);
+
+	findings_add(out, are_down ? SEVERITY_WARNING : SEVERITY_ERROR, evidence, mend,
+		"%s %s not answer on port %u: %s", list->text, list->n == 1 ? "does" : "do", port,
+		are_down ? "down, or behind a firewall" : "behind a firewall, or the host is down");
 	free(evidence);
 	free(mend);
 }
 
-static void add_stranger(const struct facts *f, const char *address, struct findings *out)
+static void add_strangers(const struct facts *f, const struct names *list, struct findings *out)
 {
 	json_object *t = get(f->links, "transport");
-	char *evidence = textf("it accepts connections, and is no member; since its start this "
-			       "vipd has refused %" PRId64 " packets with an unknown key, %" PRId64
-			       " that did not fit the key and the cluster's name",
-		get_int(t, "unknown_key"), get_int(t, "forged"));
+	char *evidence =
+		textf("they accept connections, and are no members; since its start this vipd "
+		      "has refused %" PRId64 " packets with an unknown key, %" PRId64
+		      " that did not fit the key and the cluster's name",
+			get_int(t, "unknown_key"), get_int(t, "forged"));
 	char *mend = textf("compare on both nodes: sha256sum %s; vipd --check-config | grep -e "
 			   "cluster -e insecure; make them the same, then: systemctl restart vipd",
 		facts_config(f, "key_file", "/etc/vipd/key"));
 
 	findings_add(out, SEVERITY_ERROR, evidence, mend,
-		"%s runs something on the overlay's port that is not of this overlay: its vipd has "
+		"%s: what listens there on the overlay's port is not of this overlay; a vipd with "
 		"another key or another cluster's name",
-		address);
+		list->text);
 	free(evidence);
 	free(mend);
 }
 
-static void judge_peer(const struct facts *f, const struct peer *p, struct findings *out)
+static void add_without_vipd(const struct names *list, struct findings *out)
 {
-	char address[IP_ADDR_STRLEN];
-	json_object *m = find_member(f, ip_addr_format(&p->address, address));
-	const char *status = get_text(m, "status", "");
+	findings_add(out, SEVERITY_WARNING, "the kernel there refuses the connection",
+		"on each of them: systemctl start vipd; journalctl -u vipd -e",
+		"no vipd with an overlay runs on %s, so the death of %s would be noticed late",
+		list->text, list->n == 1 ? "that node" : "those nodes");
+}
 
-	if (m && strcmp(status, "down") != 0 && p->dial != DIAL_SILENT &&
-		p->dial != DIAL_UNREACHABLE)
-		return; /* check_overlay() tells the rest */
-	switch (p->dial) {
-	case DIAL_OPEN:
-		add_stranger(f, address, out);
-		break;
-	case DIAL_REFUSED:
-		findings_add(out, SEVERITY_WARNING, "its kernel refuses the connection",
-			"on that node: systemctl start vipd; journalctl -u vipd -e",
-			"%s runs no vipd with an overlay, so its death would be noticed late",
-			address);
-		break;
-	case DIAL_SILENT:
-	case DIAL_UNREACHABLE:
-		add_blocked(address, p->port, strcmp(status, "down") == 0, p->error, out);
-		break;
-	}
+static void judge_peers(const struct facts *f, unsigned int port, struct findings *out)
+{
+	struct names fates[_FATE_N] = {{0}};
+	char address[IP_ADDR_STRLEN];
+
+	for (size_t i = 0; i < f->n_peers; i++)
+		names_add(&fates[fate_of(f, &f->peers[i])],
+			ip_addr_format(&f->peers[i].address, address));
+	for (int i = 0; i < _FATE_N; i++)
+		names_end(&fates[i]);
+	if (fates[FATE_BLOCKED].n)
+		add_blocked(&fates[FATE_BLOCKED], port, false, out);
+	if (fates[FATE_DOWN].n)
+		add_blocked(&fates[FATE_DOWN], port, true, out);
+	if (fates[FATE_WITHOUT_VIPD].n)
+		add_without_vipd(&fates[FATE_WITHOUT_VIPD], out);
+	if (fates[FATE_STRANGER].n)
+		add_strangers(f, &fates[FATE_STRANGER], out);
+	for (int i = 0; i < _FATE_N; i++)
+		free(fates[i].text);
 }
 
 static void judge_links(const struct facts *f, unsigned int port, struct findings *out)
@@ -277,8 +326,7 @@ void check_peers(const struct facts *f, struct findings *out)
 	if (!f->n_peers)
 		return;
 	out->worst = SEVERITY_OK;
-	for (size_t i = 0; i < f->n_peers; i++)
-		judge_peer(f, &f->peers[i], out);
+	judge_peers(f, port, out);
 	judge_links(f, port, out);
 	if (out->worst == SEVERITY_OK)
 		findings_add(out, SEVERITY_OK, NULL, NULL, "%zu other node%s on port %u%s",
