@@ -2,12 +2,13 @@
 """A node dies, and the kernels of the others stop sending to it, while the master still says that its task
 runs. The times are for a guest with one slow processor; tests/bench/bench_overlay.py has the figures."""
 import contextlib
+import os
 import subprocess
 import sys
 import time
 
 import pytest
-from cluster import REPO, wait_until
+from cluster import REPO, says, wait_until
 
 GEN_STATE = REPO / "tests" / "bench" / "gen_state.py"
 
@@ -62,6 +63,40 @@ def test_a_killed_vipd_costs_no_backend(cluster):
             assert {b for b, w in n.services()[KEY].items() if w} == backends, n.name
         time.sleep(0.2)
     assert {m["address"]: m["status"] for m in others[0].api("/v1/nodes")}[killed.address] == "agentless"
+
+
+@pytest.mark.cluster(nodes=4)
+def test_halves_go_on_by_themselves_and_merge(cluster):
+    """Each side of a split serves from its own backends, and after it all serve all. VIPD_SPLIT: how long."""
+    split = float(os.environ.get("VIPD_SPLIT", "6"))
+    cluster.start_vipds(key_file=cluster.new_key())
+    cluster.deploy("/web", {"VIP_0": VIP}, instances=4)
+    everywhere = cluster.backends("/web")
+    cluster.wait_backends(KEY, everywhere)
+    cluster.wait_members()
+    sides = cluster.nodes[:2], [*cluster.nodes[2:], cluster.master]
+    loads = [side[0].load(VIP, connections=0, new=20, timeout=1) for side in sides]
+    time.sleep(1)
+    when = cluster.part(sides[0])
+    for side in sides:
+        own = {b for b in everywhere if b.split(":")[0] in {n.address for n in side}}
+        cluster.wait_backends(KEY, own, side, timeout=15)
+    took = time.monotonic() - when
+    failures = [load.stop()["failures"]["total"] for load in loads]
+    print(f"each side alone after {took:.2f} s, {failures} connections failed meanwhile")
+    assert max(failures) < 20 * (took + 1)
+    loads = [side[0].load(VIP, connections=2, new=20, timeout=5) for side in sides]
+    time.sleep(max(0, when + split - time.monotonic()))
+    for load in loads:
+        report = load.stop()
+        assert (report["failures"]["total"], len(report["instances"])) == (0, 2), report["failures"]
+    cluster.merge()
+    cluster.wait_backends(KEY, everywhere, timeout=60)
+    for side, other in (sides, sides[::-1]):
+        report = side[0].load(VIP, connections=0, new=20, duration=1).wait()
+        # Those that are back have no connections yet, so the new ones are theirs.
+        hosts = {says(i["id"])["host"] for i in report["instances"]}
+        assert report["failures"]["total"] == 0 and hosts & {n.address for n in other}, report["instances"]
 
 
 def test_pings_keep_time_while_the_kernel_is_programmed(own_cluster):
