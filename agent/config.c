@@ -31,6 +31,7 @@ enum key_type {
 	KEY_LISTEN,    /* the same, of this node: none is the wildcard */
 	KEY_PERMILLE,  /* "1/3", "0.25": kept in thousandths */
 	KEY_PORT,
+	KEY_NUMBER,
 	KEY_NAME,     /* of a cluster: 1 to 64 characters */
 	KEY_PREFIXES, /* list of networks: "10.0.0.0/8, fd00::/8" */
 	KEY_LEVEL,
@@ -48,7 +49,7 @@ struct key {
 	const char *unit;  /* for --help */
 	const char *help;
 	bool reloadable;
-	uint64_t min, max; /* KEY_DURATION (ns), KEY_BYTES; max 0: no bounds */
+	uint64_t min, max; /* KEY_DURATION (ns), KEY_BYTES, KEY_NUMBER; max 0: no bounds */
 };
 
 #define AT(member) offsetof(struct config, member)
@@ -142,6 +143,9 @@ static const struct key keys[] = {
 	{"dns_listen", KEY_LISTEN, AT(dns_listen), "127.0.0.61", "ADDRESS,...",
 		"addresses on which names of VIPs are answered, port 53 unless given; empty: none",
 		true},
+	{"metrics_max", KEY_NUMBER, AT(metrics_max), "1000", "N",
+		"VIPs and backends that /metrics shows one by one; the others are left out", true,
+		0, 1000000},
 	{"socket", KEY_PATH, AT(socket), "/run/vipd/vipd.sock", "PATH",
 		"control socket for vipctl"},
 	{"state_dir", KEY_PATH, AT(state_dir), "/var/lib/vipd", "PATH",
@@ -472,6 +476,20 @@ static const char *set_scaled(
 	return NULL;
 }
 
+static const char *set_number(const struct key *k, uint64_t *where, const char *value)
+{
+	static const struct suffix none[] = {{"", 1}, {NULL, 0}};
+	uint64_t n;
+	int r = parse_scaled(value, none, &n);
+
+	if (r == -EINVAL)
+		return "must be a number";
+	if (r < 0 || n < k->min || n > k->max)
+		return "is out of range";
+	*where = n;
+	return NULL;
+}
+
 static const char *set_mark(uint64_t *where, const char *value)
 {
 	unsigned long long n;
@@ -535,6 +553,8 @@ static const char *key_set(struct config *c, const struct key *k, const char *va
 		return set_permille(at, value);
 	case KEY_PORT:
 		return set_port(at, value);
+	case KEY_NUMBER:
+		return set_number(k, at, value);
 	case KEY_NAME:
 		if (!*value || strlen(value) > 64)
 			return "must be 1 to 64 characters";
@@ -637,6 +657,7 @@ static char *key_text(const struct config *c, const struct key *k)
 	case KEY_PERMILLE:
 		return xasprintf("%g", (double)*(const uint64_t *)at / 1000);
 	case KEY_PORT:
+	case KEY_NUMBER:
 		return xasprintf("%llu", (unsigned long long)*(const uint64_t *)at);
 	case KEY_PREFIXES:
 		return prefixes_text(at);
@@ -690,6 +711,7 @@ static void key_clear(struct config *c, const struct key *k)
 	case KEY_ENDPOINT:
 	case KEY_PERMILLE:
 	case KEY_PORT:
+	case KEY_NUMBER:
 		break;
 	case KEY_PREFIXES:
 		free(((struct prefixes *)at)->list);

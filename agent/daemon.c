@@ -585,6 +585,7 @@ static int open_kernel(struct daemon *d)
 	if (r >= 0)
 		r = reconcile_new(d->loop, &options, node_seed(&d->node), d->auditor, &handler,
 			&d->reconcile, &what);
+	d->meter = meter_new(d->auditor, d->config->device);
 	if (r < 0)
 		log_error("kernel: %s: %s", what, strerror(-r));
 	else if (d->config->observe)
@@ -750,6 +751,7 @@ void daemon_done(struct daemon *d)
 	namespaces_free(d->namespaces);
 	reconcile_free(d->reconcile);
 	auditor_free(d->auditor);
+	meter_free(d->meter);
 	desired_free(d->desired);
 	vip_table_free(d->table);
 	vip_table_free(d->held);

@@ -18,6 +18,7 @@
 #include "agent/overlay/cluster.h"
 #include "agent/serve/control.h"
 #include "agent/serve/dns.h"
+#include "agent/serve/meter.h"
 
 struct daemon {
 	sd_event *loop;
@@ -40,6 +41,7 @@ struct daemon {
 	struct desired *desired;
 	bool desired_stale; /* a change of the table was not taken into it */
 	struct auditor *auditor;
+	struct meter *meter;
 	struct reconcile *reconcile;
 	struct firewall *firewall;     /* NULL: the operator wants no rules */
 	struct namespaces *namespaces; /* NULL: the operator wants none */

@@ -172,6 +172,22 @@ int kernel_read_services(
 		k, KERNEL_SERVICES | KERNEL_DESTINATIONS, keys ? keys : &none, n_keys, ret);
 }
 
+int kernel_read_traffic(
+	struct kernel *k, const struct traffic_table *before, struct traffic_table **ret)
+{
+	struct traffic_table *table = traffic_table_new();
+	int r = table ? 0 : -ENOMEM;
+
+	if (!r && k->ops->read_traffic)
+		r = k->ops->read_traffic(k, before, table);
+	if (r < 0) {
+		traffic_table_free(table);
+		return r;
+	}
+	*ret = table;
+	return 0;
+}
+
 int kernel_remove_frame(struct kernel *k)
 {
 	return k->ops->remove_frame(k);
@@ -261,11 +277,18 @@ static int real_remove_frame(struct kernel *k)
 	return r ? r : s;
 }
 
+static int real_read_traffic(
+	struct kernel *k, const struct traffic_table *before, struct traffic_table *table)
+{
+	return ipvs_socket_read_traffic(((struct real_kernel *)k)->ipvs, before, table);
+}
+
 static const struct kernel_ops real_ops = {
 	.free = real_free,
 	.read = real_read,
 	.apply = real_apply,
 	.remove_frame = real_remove_frame,
+	.read_traffic = real_read_traffic,
 };
 
 struct open_request {

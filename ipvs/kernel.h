@@ -6,6 +6,7 @@
  * one (model_kernel.h) that fails as a real one may.
  */
 #include "plan.h"
+#include "traffic.h"
 
 struct kernel;
 
@@ -49,6 +50,14 @@ int kernel_read_parts(struct kernel *k, unsigned int parts, struct kernel_state 
  * drains, and the true state after a step failed. */
 int kernel_read_services(
 	struct kernel *k, const struct service_key *keys, size_t n_keys, struct kernel_state **ret);
+
+/*
+ * Reads the counters of all services, in one dump, and of their destinations, in one more for each
+ * service: those cost. So the destinations of a service that is idle since `before` (an earlier reading;
+ * may be NULL) are taken from there. 0 or a negative errno.
+ */
+int kernel_read_traffic(
+	struct kernel *k, const struct traffic_table *before, struct traffic_table **ret);
 
 /* What became of one step that failed. */
 struct step_error {

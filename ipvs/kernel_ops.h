@@ -27,6 +27,9 @@ struct kernel_ops {
 	/* Applies steps[first .. first + n) of the report, all of one class (step_class()). */
 	int (*apply)(struct kernel *k, struct step_report *r, size_t first, size_t n);
 	int (*remove_frame)(struct kernel *k);
+	/* NULL: nothing is forwarded there, so nothing counted. */
+	int (*read_traffic)(
+		struct kernel *k, const struct traffic_table *before, struct traffic_table *table);
 };
 
 /* The first member of what implements it. */

@@ -179,3 +179,54 @@ int ipvs_socket_read_services(struct ipvs_socket *s, const struct service_key *k
 	}
 	return 0;
 }
+
+/* --- counters -------------------------------------------------------------- */
+
+static int on_service_traffic(void *userdata, const struct nlmsghdr *message)
+{
+	struct traffic_table *table = userdata;
+	struct service_traffic counted = {};
+	int r = wire_parse_service_traffic(message, &counted);
+
+	if (r)
+		return r == WIRE_E_OTHER ? 0 : r;
+	return traffic_table_append(table, &counted) ? 0 : -ENOMEM;
+}
+
+static int on_destination_traffic(void *userdata, const struct nlmsghdr *message)
+{
+	struct service_traffic *service = userdata;
+	struct destination_traffic counted;
+	int r = wire_parse_destination_traffic(message, service->key.address.family, &counted);
+
+	return r < 0 ? r : service_traffic_append(service, &counted);
+}
+
+static int ask_destinations(struct ipvs_socket *s, struct service_traffic *service)
+{
+	int r = batch_request(&s->batch, wire_get_destinations(&s->wire, &service->key),
+		on_destination_traffic, service);
+
+	service_traffic_sort(service);
+	return r == -ESRCH || r == -ENOENT ? 0 : r;
+}
+
+int ipvs_socket_read_traffic(
+	struct ipvs_socket *s, const struct traffic_table *before, struct traffic_table *table)
+{
+	int r = batch_request(&s->batch, wire_get_services(&s->wire), on_service_traffic, table);
+
+	traffic_table_sort(table);
+	for (size_t i = 0; i < table->n_services && !r; i++) {
+		struct service_traffic *now = &table->services[i];
+		const struct service_traffic *then = traffic_table_find(before, &now->key);
+
+		if (then && service_traffic_is_idle(then, now)) {
+			r = service_traffic_copy_destinations(now, then);
+			continue;
+		}
+		table->n_asked++;
+		r = ask_destinations(s, now);
+	}
+	return r;
+}

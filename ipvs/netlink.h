@@ -18,3 +18,6 @@ int ipvs_socket_read(struct ipvs_socket *s, bool destinations, struct kernel_sta
 /* Adds the named services that exist, with their destinations, to an unsorted state. */
 int ipvs_socket_read_services(struct ipvs_socket *s, const struct service_key *keys, size_t n_keys,
 	struct kernel_state *state);
+/* As kernel_read_traffic(), into an empty table. */
+int ipvs_socket_read_traffic(
+	struct ipvs_socket *s, const struct traffic_table *before, struct traffic_table *table);

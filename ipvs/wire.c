@@ -271,6 +271,7 @@ static const struct nla_policy service_policy[IPVS_SVC_ATTR_MAX + 1] = {
 	[IPVS_SVC_ATTR_FLAGS] = {.minlen = sizeof(struct ip_vs_flags)},
 	[IPVS_SVC_ATTR_TIMEOUT] = {.type = NLA_U32},
 	[IPVS_SVC_ATTR_NETMASK] = {.type = NLA_U32},
+	[IPVS_SVC_ATTR_STATS64] = {.type = NLA_NESTED},
 };
 
 static int parse_service_key(struct nlattr *const *a, struct service_key *ret)
@@ -326,7 +327,41 @@ static const struct nla_policy destination_policy[IPVS_DEST_ATTR_MAX + 1] = {
 	[IPVS_DEST_ATTR_ACTIVE_CONNS] = {.type = NLA_U32},
 	[IPVS_DEST_ATTR_INACT_CONNS] = {.type = NLA_U32},
 	[IPVS_DEST_ATTR_ADDR_FAMILY] = {.type = NLA_U16},
+	[IPVS_DEST_ATTR_STATS64] = {.type = NLA_NESTED},
 };
+
+static const struct nla_policy stats_policy[IPVS_STATS_ATTR_MAX + 1] = {
+	[IPVS_STATS_ATTR_CONNS] = {.type = NLA_U64},
+	[IPVS_STATS_ATTR_INPKTS] = {.type = NLA_U64},
+	[IPVS_STATS_ATTR_OUTPKTS] = {.type = NLA_U64},
+	[IPVS_STATS_ATTR_INBYTES] = {.type = NLA_U64},
+	[IPVS_STATS_ATTR_OUTBYTES] = {.type = NLA_U64},
+};
+
+static uint64_t optional_u64(const struct nlattr *attribute)
+{
+	return attribute ? nla_get_u64(attribute) : 0;
+}
+
+/* `nest` is STATS64, since Linux 4.1; the older STATS counts in 32 bits and is not read. */
+static int parse_stats(struct nlattr *nest, struct traffic *ret)
+{
+	struct nlattr *a[IPVS_STATS_ATTR_MAX + 1];
+
+	*ret = (struct traffic){0};
+	if (!nest)
+		return 0;
+	if (nla_parse_nested(a, IPVS_STATS_ATTR_MAX, nest, stats_policy) < 0)
+		return -EBADMSG;
+	*ret = (struct traffic){
+		.connections = optional_u64(a[IPVS_STATS_ATTR_CONNS]),
+		.packets_in = optional_u64(a[IPVS_STATS_ATTR_INPKTS]),
+		.packets_out = optional_u64(a[IPVS_STATS_ATTR_OUTPKTS]),
+		.bytes_in = optional_u64(a[IPVS_STATS_ATTR_INBYTES]),
+		.bytes_out = optional_u64(a[IPVS_STATS_ATTR_OUTBYTES]),
+	};
+	return 0;
+}
 
 static uint32_t optional_u32(const struct nlattr *attribute)
 {
@@ -356,5 +391,48 @@ int wire_parse_destination(const struct nlmsghdr *message, uint8_t family, struc
 	dest.n_active = optional_u32(a[IPVS_DEST_ATTR_ACTIVE_CONNS]);
 	dest.n_inactive = optional_u32(a[IPVS_DEST_ATTR_INACT_CONNS]);
 	*ret = dest;
+	return 0;
+}
+
+int wire_parse_service_traffic(const struct nlmsghdr *message, struct service_traffic *ret)
+{
+	struct nlattr *a[IPVS_SVC_ATTR_MAX + 1];
+	struct service_key key = {};
+	struct traffic total;
+	int r = parse_nest(message, IPVS_CMD_ATTR_SERVICE, a, IPVS_SVC_ATTR_MAX, service_policy);
+
+	if (!r)
+		r = parse_service_key(a, &key);
+	if (!r)
+		r = parse_stats(a[IPVS_SVC_ATTR_STATS64], &total);
+	if (r)
+		return r;
+	ret->key = key;
+	ret->total = total;
+	return 0;
+}
+
+int wire_parse_destination_traffic(
+	const struct nlmsghdr *message, uint8_t family, struct destination_traffic *ret)
+{
+	struct nlattr *a[IPVS_DEST_ATTR_MAX + 1];
+	struct destination dest;
+	struct traffic total;
+	int r = wire_parse_destination(message, family, &dest);
+
+	if (!r)
+		r = parse_nest(
+			message, IPVS_CMD_ATTR_DEST, a, IPVS_DEST_ATTR_MAX, destination_policy);
+	if (!r)
+		r = parse_stats(a[IPVS_DEST_ATTR_STATS64], &total);
+	if (r)
+		return r;
+	*ret = (struct destination_traffic){
+		.address = dest.address,
+		.port = dest.port,
+		.n_active = dest.n_active,
+		.n_inactive = dest.n_inactive,
+		.total = total,
+	};
 	return 0;
 }

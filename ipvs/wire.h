@@ -21,6 +21,7 @@
  * numbers in host order unless marked.
  */
 #include "plan.h"
+#include "traffic.h"
 
 #include <linux/netlink.h>
 
@@ -62,3 +63,8 @@ int wire_parse_service(const struct nlmsghdr *message, struct service *ret);
 /* Parses a message of the answer to wire_get_destinations(). `family` is that of the
  * service, for kernels that do not tell the destination's. 0 or -EBADMSG. */
 int wire_parse_destination(const struct nlmsghdr *message, uint8_t family, struct destination *ret);
+/* The counters in the same two messages: 0, WIRE_E_OTHER or -EBADMSG; the destinations of *ret are left
+ * alone. A kernel that does not count (none is known) gives zeros. */
+int wire_parse_service_traffic(const struct nlmsghdr *message, struct service_traffic *ret);
+int wire_parse_destination_traffic(
+	const struct nlmsghdr *message, uint8_t family, struct destination_traffic *ret);

@@ -45,6 +45,19 @@ static const struct command commands[] = {
 		{{"--last=N", "begin with the last N events [10]"},
 			{"--since=SEQ", "begin after the event of this number (see --json)"},
 			{"--once", "do not wait for more"}}},
+	{"top", "[TEXT]", "connections and rates per VIP, the busiest first, as they change",
+		"TEXT: only VIPs whose name or address has it. ACTIVE and IDLE are connections now "
+		"(idle:\n"
+		"beginning, ending, or UDP flows); TOTAL is since the service was made.\n",
+		0, 1, run_top,
+		{{"--once", "one list, then the end; --json implies it"},
+			{"--sort=ORDER", "rate, active, bytes or name [rate]"},
+			{"--limit=N", "at most N VIPs [what the screen has room for, else 40]"},
+			{"--interval=N", "seconds between two lists [2]"}}},
+	{"dashboard", "", "the address of the page that vipd serves on this node",
+		"The page is for browsers on the node. From elsewhere:\n"
+		"ssh -L 62080:127.0.0.1:62080 NODE, then http://127.0.0.1:62080/\n",
+		0, 0, run_dashboard},
 	{"why", "VIP|BACKEND|TASK", "what stands in its way, from its label to the kernel",
 		"VIP: a name (may be short) or address, with or without port. BACKEND: "
 		"ADDRESS:PORT\n"

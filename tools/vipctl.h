@@ -43,6 +43,9 @@ int run_keygen(const struct options *o, int argc, char **argv);
 int run_tasks(const struct options *o, int argc, char **argv);
 /* vipctl_watch.c */
 int run_watch(const struct options *o, int argc, char **argv);
+/* vipctl_top.c */
+int run_top(const struct options *o, int argc, char **argv);
+int run_dashboard(const struct options *o, int argc, char **argv);
 /* vipctl_doctor.c */
 int run_doctor(const struct options *o, int argc, char **argv);
 /* vipctl_why.c */

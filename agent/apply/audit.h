@@ -21,6 +21,9 @@ struct audit {
 	struct kernel_options open;      /* which kernel: opened for this audit only */
 	const struct kernel_state *want; /* NULL: to be read only, for who wants to look */
 	struct plan_options options;
+	/* Instead of reading and comparing: called in the thread with the kernel open. What it
+	 * returns becomes `error`. NULL: compare. */
+	int (*look)(struct audit *audit, struct kernel *kernel);
 	void (*done)(struct audit *audit); /* called from the event loop */
 	void *userdata;
 

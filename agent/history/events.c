@@ -7,6 +7,8 @@ struct events {
 	uint64_t next;
 	size_t n_latencies; /* ever; the last EVENTS_LATENCIES are kept */
 	nsec_t latencies[EVENTS_LATENCIES];
+	uint64_t counts[_EVENT_KIND_N];
+	struct histogram histograms[_EVENT_CAUSE_N];
 };
 
 const char *event_kind_text(enum event_kind kind)
@@ -90,9 +92,23 @@ static char *copy(const char *text)
 
 static void note_latency(struct events *e, const struct event *event)
 {
-	if (event->cause != CAUSE_DOCUMENT || !event->seen || event->kernel < event->seen)
+	nsec_t latency = event->kernel - event->seen;
+
+	if (!event->seen || event->kernel < event->seen)
 		return;
-	e->latencies[e->n_latencies++ % EVENTS_LATENCIES] = event->kernel - event->seen;
+	histogram_add(&e->histograms[event->cause], latency);
+	if (event->cause == CAUSE_DOCUMENT)
+		e->latencies[e->n_latencies++ % EVENTS_LATENCIES] = latency;
+}
+
+uint64_t events_count(const struct events *e, enum event_kind kind)
+{
+	return e->counts[kind];
+}
+
+const struct histogram *events_histogram(const struct events *e, enum event_cause cause)
+{
+	return &e->histograms[cause];
 }
 
 uint64_t events_add(struct events *e, const struct event *event)
@@ -105,6 +121,7 @@ uint64_t events_add(struct events *e, const struct event *event)
 	slot->task = copy(event->task);
 	slot->detail = copy(event->detail);
 	slot->seq = e->next;
+	e->counts[event->kind]++;
 	note_latency(e, event);
 	return e->next++;
 }

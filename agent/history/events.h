@@ -8,6 +8,7 @@
  * times: when its cause was *seen* (a document's last byte, the tick that found a drain over,
  * the end of an audit), when it was *decided* what to do, and when the *kernel* had done it.
  */
+#include "agent/history/histogram.h"
 #include "agent/util.h"
 #include "ipvs/model.h"
 
@@ -101,3 +102,8 @@ struct events_latency {
 	nsec_t p50, p99, max; /* 0 if n is 0 */
 };
 void events_latency(const struct events *e, struct events_latency *ret);
+
+/* Since the start: how many events of a kind there were, and how long after its cause each was in the
+ * kernel. */
+uint64_t events_count(const struct events *e, enum event_kind kind);
+const struct histogram *events_histogram(const struct events *e, enum event_cause cause);

@@ -56,6 +56,7 @@ struct control_promise {
 	struct MHD_Connection *connection;
 	unsigned int status;
 	char *body;
+	const char *type;
 	bool promised, fulfilled, suspended;
 	bool orphan;                         /* the connection is gone */
 	struct control_promise *next, *prev; /* promised and not fulfilled */
@@ -89,7 +90,7 @@ struct control {
 	struct control_stats stats;
 	bool closing;
 	bool again; /* run() is to come round once more at once */
-	bool port; /* TCP: only to be looked at */
+	bool port;  /* TCP: only to be looked at */
 	control_handler_t handler;
 	void *userdata;
 	char *path, *lock_path;
@@ -518,6 +519,17 @@ static enum MHD_Result send_reply(
 	return reply_text(request->connection, reply);
 }
 
+static enum MHD_Result reply_promised(struct MHD_Connection *conn, struct control_promise *p)
+{
+	struct control_reply reply = {
+		.status = p->status,
+		.body = STEAL(p->body),
+		.type = p->status == MHD_HTTP_OK ? p->type : NULL,
+	};
+
+	return reply_text(conn, &reply);
+}
+
 static enum MHD_Result answer(struct control *c, struct MHD_Connection *conn, const char *url,
 	const char *method, struct control_promise *p)
 {
@@ -528,8 +540,9 @@ static enum MHD_Result answer(struct control *c, struct MHD_Connection *conn, co
 	enum MHD_Result ret;
 
 	c->handler(c->userdata, &request, &reply);
+	p->type = reply.type;
 	if (reply.promised && p->fulfilled)
-		return reply_json(conn, p->status, STEAL(p->body));
+		return reply_promised(conn, p);
 	if (reply.promised) {
 		p->suspended = true;
 		MHD_suspend_connection(conn);
@@ -584,7 +597,7 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *conn, c
 		return MHD_YES;
 	}
 	if (p->fulfilled)
-		return reply_json(conn, p->status, STEAL(p->body));
+		return reply_promised(conn, p);
 	return answer(c, conn, url, method, p);
 }
 

@@ -66,7 +66,7 @@ typedef void (*control_handler_t)(
 
 /* For an answer that takes its time: the handler sets reply->promised and returns, and
  * control_fulfil() gives the answer later, exactly once, also when the client or the control have
- * gone meanwhile. */
+ * gone meanwhile. It is of reply->type as any other. */
 struct control_promise *control_promise(const struct control_request *request);
 void control_fulfil(struct control_promise *p, unsigned int status, char *body);
 

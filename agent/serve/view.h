@@ -27,6 +27,9 @@ void view_tasks(
 json_object *view_rejections(const struct vip_table *t);
 /* view_status.c: where the table comes from */
 json_object *view_source(const struct daemon *d);
+void view_top(struct daemon *d, const struct control_request *request, struct control_reply *reply);
+void view_metrics(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply);
 /* view_kernel.c */
 void view_why(struct daemon *d, const struct control_request *request, struct control_reply *reply);
 void view_diff(
@@ -50,3 +53,15 @@ typedef char *(*view_of_kernel_t)(struct daemon *d, const struct kernel_state *h
 	const char *query, unsigned int *status);
 void view_read_kernel(struct daemon *d, const struct control_request *request,
 	struct control_reply *reply, const char *query, view_of_kernel_t answer);
+
+/* Parts that several views show (view_table.c).
+ * "redis.marathon.l4lb.thisdcos.directory:6379", "1.2.3.4:5000"; caller frees. */
+char *view_vip_text(const struct vip *vip);
+/* What became of a VIP here, in one word and a reason. */
+const char *view_vip_state(const struct daemon *d, const struct vip *vip,
+	const struct kernel_state *have, const char **ret_reason);
+/* `svc` is what the kernel has, NULL for nothing; `fresh`: with connections as they are in it. */
+json_object *view_backend(const struct daemon *d, const struct vip *vip,
+	const struct vip_backend *b, const struct service *svc, bool fresh);
+/* An entity tag for a whole answer that often stays the same (views.c). Caller frees. */
+char *view_etag(const char *body);

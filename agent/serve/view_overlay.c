@@ -60,19 +60,44 @@ static bool no_overlay(struct daemon *d, struct overlay_snapshot *s, struct cont
 	return true;
 }
 
+/* Whoever shows some of very many shows himself and those that are not well first. */
+static bool comes_first(const struct overlay_snapshot *s, size_t i)
+{
+	return s->members[i].id == s->id || s->members[i].status != GOSSIP_STATUS_UP;
+}
+
+static json_object *members_view(
+	const struct daemon *d, const struct overlay_snapshot *s, uint64_t limit)
+{
+	json_object *list = json_object_new_array();
+	uint64_t n = 0;
+
+	for (int first = 1; first >= 0; first--)
+		for (size_t i = 0; i < s->n_members && n < limit; i++)
+			if (comes_first(s, i) == first) {
+				json_object_array_add(list, member_view(d, s, i));
+				n++;
+			}
+	return list;
+}
+
 void view_nodes(
 	struct daemon *d, const struct control_request *request, struct control_reply *reply)
 {
-	struct overlay_snapshot *s = cluster_snapshot(d->cluster);
-	json_object *list;
+	struct overlay_snapshot *s;
+	uint64_t limit;
 
+	if (!control_number(request, "limit", UINT64_MAX, &limit)) {
+		reply->status = 400;
+		reply->body = put_error("limit is a number");
+		return;
+	}
+	s = cluster_snapshot(d->cluster);
 	if (no_overlay(d, s, reply))
 		return;
-	list = json_object_new_array();
-	for (size_t i = 0; i < s->n_members; i++)
-		json_object_array_add(list, member_view(d, s, i));
+	reply->body = put_to_text(members_view(d, s, limit));
+	reply->etag = view_etag(reply->body);
 	overlay_snapshot_free(s);
-	reply->body = put_to_text(list);
 }
 
 static json_object *link_view(const struct overlay_snapshot *s, const struct gossip_neighbour *n)

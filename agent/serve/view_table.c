@@ -9,7 +9,7 @@
 #include "agent/serve/view.h"
 
 /* "redis.marathon.l4lb.thisdcos.directory:6379", "1.2.3.4:5000" */
-static char *vip_text(const struct vip *vip)
+char *view_vip_text(const struct vip *vip)
 {
 	char buf[ENDPOINT_STRLEN];
 
@@ -29,7 +29,7 @@ static bool in_conflict(const struct daemon *d, const struct service_key *key)
 }
 
 /* What became of a VIP on this node, in one word and a reason. */
-static const char *vip_state(const struct daemon *d, const struct vip *vip,
+const char *view_vip_state(const struct daemon *d, const struct vip *vip,
 	const struct kernel_state *have, const char **ret_reason)
 {
 	const struct refused *refused = desired_refusal(d->desired, vip, NULL);
@@ -67,7 +67,7 @@ static const char *weight_text(const struct vip_backend *b)
 	return texts[b->weight_reason];
 }
 
-static json_object *backend_view(const struct daemon *d, const struct vip *vip,
+json_object *view_backend(const struct daemon *d, const struct vip *vip,
 	const struct vip_backend *b, const struct service *svc, bool fresh)
 {
 	const struct refused *refused = desired_refusal(d->desired, vip, b->framework_id);
@@ -145,8 +145,8 @@ static json_object *vip_view(
 {
 	const struct service *svc = kernel_state_find(have, &vip->key);
 	json_object *o = json_object_new_object(), *backends = json_object_new_array();
-	AUTO_FREE char *text = vip_text(vip);
-	const char *reason, *state = vip_state(d, vip, have, &reason);
+	AUTO_FREE char *text = view_vip_text(vip);
+	const char *reason, *state = view_vip_state(d, vip, have, &reason);
 
 	put_string(o, "vip", text);
 	put_string(o, "name", vip->name);
@@ -155,7 +155,7 @@ static json_object *vip_view(
 	put_string(o, "reason", reason);
 	for (size_t i = 0; i < vip->n_backends; i++)
 		json_object_array_add(
-			backends, backend_view(d, vip, &vip->backends[i], svc, fresh));
+			backends, view_backend(d, vip, &vip->backends[i], svc, fresh));
 	json_object_object_add(o, "backends", backends);
 	if (fresh)
 		json_object_object_add(o, "draining", drains_view(d, svc));
@@ -169,7 +169,7 @@ static json_object *gone_vip_view(const struct daemon *d, const struct service *
 		gone_find(watch_gone(d->watch), &svc->key, &(struct ip_addr){0}, 0);
 	struct vip vip = {.key = svc->key, .name = item ? item->name : NULL};
 	json_object *o = json_object_new_object();
-	AUTO_FREE char *text = vip_text(&vip);
+	AUTO_FREE char *text = view_vip_text(&vip);
 
 	put_string(o, "vip", text);
 	put_string(o, "name", vip.name);
@@ -320,7 +320,7 @@ void view_table(
 static json_object *vips_element(const struct daemon *d, const struct vip *vip)
 {
 	json_object *o = json_object_new_object(), *backends = json_object_new_array();
-	AUTO_FREE char *text = vip_text(vip);
+	AUTO_FREE char *text = view_vip_text(vip);
 
 	put_string(o, "vip", text);
 	put_protocol(o, "protocol", vip->key.protocol);

@@ -9,6 +9,8 @@
  *   GET  /v1/vips    the VIPs in the shape of dcos-net
  *   GET  /v1/nodes   the overlay's members
  *   GET  /v1/links   this node's own links, and the overlay's counters
+ *   GET  /v1/top     the VIPs with the most traffic: ?limit=N&backends=N&filter=TEXT&sort=ORDER
+ *   GET  /metrics    for Prometheus
  *   GET  /v1/diff    the steps from kernel to table: [] if there are none
  *   GET  /v1/namespaces  the registered containers' namespaces
  *   POST /v1/flush   removes everything from the kernel
@@ -17,6 +19,16 @@
 
 #include "agent/serve/put.h"
 #include "agent/serve/view.h"
+
+/* FNV-1a: nobody gains by making two answers alike. */
+char *view_etag(const char *body)
+{
+	uint64_t h = 0xcbf29ce484222325;
+
+	for (; *body; body++)
+		h = (h ^ (uint8_t)*body) * 0x100000001b3;
+	return xasprintf("\"%016llx\"", (unsigned long long)h);
+}
 
 static void view_events(
 	struct daemon *d, const struct control_request *request, struct control_reply *reply)
@@ -38,6 +50,8 @@ static const struct view {
 	{"GET", "/v1/vips", view_vips},
 	{"GET", "/v1/nodes", view_nodes},
 	{"GET", "/v1/links", view_links},
+	{"GET", "/v1/top", view_top},
+	{"GET", "/metrics", view_metrics},
 	{"GET", "/v1/diff", view_diff, true},
 	{"GET", "/v1/namespaces", view_namespaces},
 	{"POST", "/v1/flush", view_flush, true},

@@ -33,6 +33,7 @@ static void require_address(const struct ip_addr *a)
 static int on_service(void *userdata, const struct nlmsghdr *m)
 {
 	struct service svc = {};
+	struct service_traffic counted = {};
 	int r = wire_parse_service(m, &svc);
 
 	if (r)
@@ -41,16 +42,22 @@ static int on_service(void *userdata, const struct nlmsghdr *m)
 	require(svc.key.protocol == IPPROTO_TCP || svc.key.protocol == IPPROTO_UDP);
 	require(memchr(svc.scheduler, '\0', sizeof(svc.scheduler)));
 	require(!(svc.flags & IP_VS_SVC_F_HASHED));
+	if (wire_parse_service_traffic(m, &counted) == 0)
+		require(service_key_equal(&svc.key, &counted.key));
 	return 0;
 }
 
 static int on_destination(void *userdata, const struct nlmsghdr *m)
 {
 	struct destination d;
+	struct destination_traffic counted;
 	int r = wire_parse_destination(m, AF_INET, &d);
 
 	if (!r)
 		require_address(&d.address);
+	if (wire_parse_destination_traffic(m, AF_INET, &counted) == 0)
+		require(!r && ip_addr_equal(&d.address, &counted.address) &&
+			d.port == counted.port);
 	return r;
 }
 

@@ -3,6 +3,7 @@
 import json
 import select
 import socket
+import subprocess
 import time
 
 import pytest
@@ -177,7 +178,6 @@ def test_port_taken(overlay):
 
 
 def node_listener(node):
-    import subprocess
     code = (f"import socket, time; s = socket.socket(); s.bind(('127.0.0.1', {PORT})); s.listen(); "
             "print(flush=True); time.sleep(60)")
     p = subprocess.Popen(["nsenter", f"--net=/run/netns/{node.netns}", "/usr/bin/python3", "-c", code],
@@ -201,3 +201,45 @@ def test_off_and_elsewhere(overlay):
     with connect_in(node.netns, ("10.9.0.1", 8080)) as s:
         s.sendall(b"GET /v1/status HTTP/1.0\r\n\r\n")
         assert s.recv(100, socket.MSG_WAITALL).startswith(b"HTTP/1.")
+
+
+def samples(text):
+    """{"name{labels}": value} of Prometheus' text format."""
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+            for line in text.splitlines() if line and not line.startswith("#")}
+
+
+@pytest.mark.overlay(nodes=3)
+def test_metrics(overlay, node):
+    status, headers, text = get(node.netns, "/metrics")
+    assert status == 200 and headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    check = subprocess.run(["promtool", "check", "metrics"], input=text, text=True, capture_output=True)
+    assert check.returncode == 0 and not check.stderr, check.stderr
+    s = samples(text)
+    assert s["vipd_table_vips"] == 1 and s["vipd_table_backends"] == 3
+    assert s['vipd_overlay_members{status="up"}'] == 2
+    assert s['vipd_events_total{kind="vip-added"}'] == 1
+    assert s['vipd_cause_to_kernel_seconds_count{cause="document"}'] >= 4
+    assert sum(1 for name in s if name.startswith("vipd_overlay_round_trip_seconds{")) == 2
+    assert all(name.startswith("vipd_") for name in s)
+    # Another document, a dead neighbour: the counters follow.
+    overlay.write_document([{"id": "bad"}])
+    overlay.delete_namespace(overlay.nodes[2])
+    wait_until(lambda: samples(get(node.netns, "/metrics")[2])['vipd_overlay_members{status="down"}'] == 1,
+               "the dead node is seen")
+    s = samples(get(node.netns, "/metrics")[2])
+    assert s["vipd_source_documents_total"] == 2
+    assert s['vipd_cause_to_kernel_seconds_count{cause="node"}'] >= 1
+    assert s['vipd_http_requests_total{door="port"}'] >= 3
+
+
+@pytest.mark.overlay(nodes=2)
+def test_top_without_kernel(node):
+    top = ask_json(node, "/v1/top?backends=10")
+    assert "kernel = none" in top["error"] and top["vips_all"] == 1
+    [vip] = top["vips"]
+    assert vip["vip"] == "9.9.9.9:80" and "active" not in vip and len(vip["backends"]) == 2
+    assert ask_json(node, "/v1/top?filter=9.9.9&limit=0")["vips_meant"] == 1
+    assert ask_json(node, "/v1/top?filter=redis")["vips"] == []
+    assert get(node.netns, "/v1/top?sort=beauty")[0] == 400
+    assert get(node.netns, "/v1/top?limit=-1")[0] == 400

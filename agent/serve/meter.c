@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "agent/serve/meter.h"
+
+#include <errno.h>
+
+/* Readings are at least this far apart: rates over less are noise. */
+#define METER_INTERVAL NSEC_PER_SEC
+/* And so many times as long as one takes: 2 % of a processor. */
+#define METER_IDLE 50
+/* An older reading is not shown, but a new one waited for. */
+#define METER_STALE (5 * NSEC_PER_SEC)
+/* A rate over more than this is history. */
+#define METER_RATE_MAX (20 * NSEC_PER_SEC)
+
+struct waiter {
+	meter_ready_t ready;
+	void *userdata;
+};
+
+struct meter {
+	struct auditor *auditor;
+	struct audit audit;
+	bool reading;
+	struct traffic_table *before, *now, *fresh;
+	nsec_t before_at, now_at;
+	int error;
+	struct meter_stats stats;
+	size_t n_waiters;
+	struct waiter *waiters;
+};
+
+double meter_rate(uint64_t before, uint64_t now, nsec_t interval)
+{
+	if (now <= before || interval == 0)
+		return 0;
+	return (double)(now - before) * 1e9 / (double)interval;
+}
+
+/* In the auditor's thread; `now` is not touched while a reading is under way. */
+static int look(struct audit *audit, struct kernel *kernel)
+{
+	struct meter *m = audit->userdata;
+
+	return kernel_read_traffic(kernel, m->now, &m->fresh);
+}
+
+static void answer(const struct meter *m, struct waiter w)
+{
+	struct meter_view view = {
+		.now = m->now,
+		.error = m->error,
+		.at = m->now_at,
+		.interval = m->now_at - m->before_at,
+	};
+
+	if (m->before && view.interval <= METER_RATE_MAX)
+		view.before = m->before;
+	w.ready(w.userdata, &view);
+}
+
+static void answer_all(struct meter *m)
+{
+	struct waiter *list = STEAL(m->waiters);
+	size_t n = m->n_waiters;
+
+	m->n_waiters = 0;
+	for (size_t i = 0; i < n; i++)
+		answer(m, list[i]);
+	free(list);
+}
+
+static void on_read(struct audit *audit)
+{
+	struct meter *m = audit->userdata;
+
+	m->reading = false;
+	m->error = audit->error;
+	m->stats.n_readings++;
+	m->stats.n_failures += audit->error < 0;
+	m->stats.last_duration = audit->duration;
+	traffic_table_free(m->before);
+	m->before = m->now;
+	m->before_at = m->now_at;
+	m->now = STEAL(m->fresh);
+	m->now_at = now_ns();
+	answer_all(m);
+}
+
+static void read_again(struct meter *m)
+{
+	m->reading = true;
+	auditor_submit(m->auditor, &m->audit);
+}
+
+void meter_ask(struct meter *m, meter_ready_t ready, void *userdata)
+{
+	nsec_t age = m->stats.n_readings ? now_ns() - m->now_at : UINT64_MAX;
+	bool due = age >= METER_INTERVAL && age >= METER_IDLE * m->stats.last_duration;
+
+	if (!m->auditor) {
+		m->error = -EOPNOTSUPP;
+		answer(m, (struct waiter){ready, userdata});
+		return;
+	}
+	if (due && !m->reading)
+		read_again(m);
+	if (!m->reading || age < METER_STALE) {
+		answer(m, (struct waiter){ready, userdata});
+		return;
+	}
+	m->waiters = xrealloc(m->waiters, m->n_waiters + 1, sizeof(*m->waiters));
+	m->waiters[m->n_waiters++] = (struct waiter){ready, userdata};
+}
+
+struct meter_stats meter_stats(const struct meter *m)
+{
+	return m->stats;
+}
+
+struct meter *meter_new(struct auditor *auditor, const char *device)
+{
+	struct meter *m = xcalloc(1, sizeof(*m));
+
+	m->auditor = auditor;
+	m->audit.open = (struct kernel_options){.device = device};
+	m->audit.look = look;
+	m->audit.done = on_read;
+	m->audit.userdata = m;
+	return m;
+}
+
+struct meter *meter_free(struct meter *m)
+{
+	if (!m)
+		return NULL;
+	answer_all(m);
+	traffic_table_free(m->before);
+	traffic_table_free(m->now);
+	traffic_table_free(m->fresh);
+	free(m);
+	return NULL;
+}
