@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
+ *   GET  /           the page for browsers (page.html), which shows the others
  *   GET  /v1/status  one object: source, table, node, kernel
  *   GET  /v1/table   the VIPs, each with what became of it here; ?fresh=1: the kernel is read for
  *                    it, with connection counts and drains
@@ -17,6 +18,7 @@
  */
 #include "agent/serve/views.h"
 
+#include "agent/serve/page.h"
 #include "agent/serve/put.h"
 #include "agent/serve/view.h"
 
@@ -36,11 +38,21 @@ static void view_events(
 	watch_view(d->watch, request, reply);
 }
 
+static void view_page(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply)
+{
+	reply->type = "text/html; charset=utf-8";
+	reply->policy = page_policy;
+	reply->etag = xstrdup(page_etag);
+	reply->body = xstrdup(page_html);
+}
+
 static const struct view {
 	const char *method, *path;
 	view_t run;
 	bool socket_only; /* changes something, or makes work */
 } views[] = {
+	{"GET", "/", view_page},
 	{"GET", "/v1/status", view_status},
 	{"GET", "/v1/table", view_table},
 	{"GET", "/v1/tasks", view_tasks},
