@@ -21,6 +21,12 @@ void print_json(json_object *o);
  * static text. */
 const char *time_text(double s, char buf[static 32]);
 
+/* "1 VIP", "3 VIPs": what follows the word. */
+static inline const char *plural(int64_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
 /* The elements of an array; 0 for what is none. */
 size_t get_length(json_object *list);
 /* Adds "1.2.3.4:80" or "[fd01::1]:80". */

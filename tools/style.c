@@ -159,7 +159,7 @@ static int line_bytes(const char *text, int room)
 	return n > 0 ? n : (int)strcspn(text, " ");
 }
 
-void text_wrap(const char *text, int indent)
+void text_wrap(FILE *out, const char *text, int indent)
 {
 	int width = style_width();
 	int room = width - indent > WIDTH_MIN / 2 ? width - indent : 0;
@@ -167,11 +167,11 @@ void text_wrap(const char *text, int indent)
 	while (room && text_width(text) > room) {
 		int n = line_bytes(text, room);
 
-		printf("%.*s\n%*s", n, text, indent, "");
+		fprintf(out, "%.*s\n%*s", n, text, indent, "");
 		text += n;
 		text += strspn(text, " ");
 		if (!*text)
 			break;
 	}
-	printf("%s\n", text);
+	fprintf(out, "%s\n", text);
 }

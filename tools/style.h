@@ -5,6 +5,8 @@
  * always said by a word or sign as well.
  */
 
+#include <stdio.h>
+
 enum style { STYLE_PLAIN, STYLE_GOOD, STYLE_NOTE, STYLE_WARNING, STYLE_BAD, STYLE_HEADING };
 
 /* --color=auto|always|never; NULL: auto, which is a terminal that can, unless NO_COLOR is set, or
@@ -24,6 +26,6 @@ enum style style_of(const char *mark);
 int text_width(const char *text);
 /* The bytes at the beginning of `text` that take at most `width`. */
 int text_fit(const char *text, int width);
-/* Writes `text`, broken at blanks, where the terminal ends; the first line begins at column
+/* Writes `text` and a line's end, broken at blanks, where the terminal ends; the first line begins at column
  * `indent`, where the cursor is, and so do the others. */
-void text_wrap(const char *text, int indent);
+void text_wrap(FILE *out, const char *text, int indent);

@@ -116,9 +116,10 @@ static void usage(FILE *out)
 {
 	fprintf(out, "Usage: vipctl [OPTION]... COMMAND [ARGUMENT]...\n"
 		     "Shows and explains the virtual addresses that vipd keeps on this node.\n\n");
-	for (size_t i = 0; i < N(commands); i++)
-		fprintf(out, "  %-10s %-20s %s\n", commands[i].name, commands[i].arguments,
-			commands[i].summary);
+	for (size_t i = 0; i < N(commands); i++) {
+		fprintf(out, "  %-10s %-19s ", commands[i].name, commands[i].arguments);
+		text_wrap(out, commands[i].summary, 33);
+	}
 	fputc('\n', out);
 	for (size_t i = 0; i < N(common); i++)
 		show_option(out, &common[i]);

@@ -17,6 +17,9 @@
 #include "show.h"
 #include "vipctl.h"
 
+/* A terminal this wide has room for the whole names of VIPs. */
+#define WIDTH_OF_NAMES 120
+
 /* --- status ---------------------------------------------------------------- */
 
 static void show_source(json_object *source, json_object *table)
@@ -35,9 +38,11 @@ static void show_source(json_object *source, json_object *table)
 			get_seconds(source, "age") < 0 ? "" : " ago; the table stays as it is");
 	if (!get_bool(table, "known"))
 		return;
-	printf("Table     %" PRId64 " VIPs, %" PRId64 " backends of %" PRId64
-	       " tasks; unchanged for %s\n",
-		get_int(table, "vips"), get_int(table, "backends"), get_int(table, "tasks"),
+	printf("Table     %" PRId64 " VIP%s, %" PRId64 " backend%s of %" PRId64
+	       " task%s; unchanged for %s\n",
+		get_int(table, "vips"), plural(get_int(table, "vips")), get_int(table, "backends"),
+		plural(get_int(table, "backends")), get_int(table, "tasks"),
+		plural(get_int(table, "tasks")),
 		time_text(get_seconds(table, "unchanged_for"), unchanged));
 	if (get_int(table, "refused"))
 		printf("          %" PRId64 " VIPs refused (vipctl vips shows why)\n",
@@ -54,7 +59,8 @@ static void show_rejections(json_object *table)
 	size_t n = list ? json_object_array_length(list) : 0;
 
 	if (get_int(table, "rejected"))
-		printf("Rejected  %" PRId64 " tasks or labels:\n", get_int(table, "rejected"));
+		printf("Left out  %" PRId64 " task%s or label%s:\n", get_int(table, "rejected"),
+			plural(get_int(table, "rejected")), plural(get_int(table, "rejected")));
 	for (size_t i = 0; i < n && i < shown; i++) {
 		json_object *r = json_object_array_get_idx(list, i);
 		const char *key = get_text(r, "key", "");
@@ -65,6 +71,15 @@ static void show_rejections(json_object *table)
 	}
 	if (n > shown)
 		printf("          ... and more: vipctl status --json\n");
+}
+
+/* A line of its own for what is not none: "3 destinations draining". */
+static void show_count(json_object *o, const char *key, const char *one, const char *many)
+{
+	int64_t n = get_int(o, key);
+
+	if (n)
+		printf("          %" PRId64 " %s\n", n, n == 1 ? one : many);
 }
 
 static void show_kernel(json_object *kernel)
@@ -78,24 +93,23 @@ static void show_kernel(json_object *kernel)
 			   : get_int(kernel, "pending_steps") ? STYLE_NOTE
 							      : STYLE_BAD;
 
-	printf("Kernel    %s%s%s: %" PRId64 " services, %" PRId64 " destinations, %" PRId64
-	       " routes\n",
+	printf("Kernel    %s%s%s: %" PRId64 " service%s, %" PRId64 " destination%s, %" PRId64
+	       " route%s\n",
 		style_begin(style), verdict, style_end(style), get_int(kernel, "services"),
-		get_int(kernel, "destinations"), get_int(kernel, "routes"));
+		plural(get_int(kernel, "services")), get_int(kernel, "destinations"),
+		plural(get_int(kernel, "destinations")), get_int(kernel, "routes"),
+		plural(get_int(kernel, "routes")));
 	if (get_bool(kernel, "observe_only"))
 		puts("          kernel = none: this is only what would be programmed");
 	if (get_int(kernel, "failing_steps"))
-		printf("          %" PRId64 " steps FAIL, the first: %s\n",
-			get_int(kernel, "failing_steps"), get_text(kernel, "failing_step", "?"));
-	if (get_int(kernel, "conflicts"))
-		printf("          %" PRId64 " VIPs in conflict with services of others\n",
-			get_int(kernel, "conflicts"));
-	if (get_int(kernel, "foreign_services"))
-		printf("          %" PRId64 " services of others, left alone\n",
-			get_int(kernel, "foreign_services"));
-	if (get_int(kernel, "draining"))
-		printf("          %" PRId64 " destinations draining\n",
-			get_int(kernel, "draining"));
+		printf("          %" PRId64 " step%s FAIL, the first: %s\n",
+			get_int(kernel, "failing_steps"), plural(get_int(kernel, "failing_steps")),
+			get_text(kernel, "failing_step", "?"));
+	show_count(kernel, "conflicts", "VIP in conflict with a service of others",
+		"VIPs in conflict with services of others");
+	show_count(kernel, "foreign_services", "service of others, left alone",
+		"services of others, left alone");
+	show_count(kernel, "draining", "destination draining", "destinations draining");
 	printf("          %" PRId64 " commands, %" PRId64 " failed, %" PRId64 " repairs\n",
 		get_int(kernel, "steps"), get_int(kernel, "failed_steps"),
 		get_int(kernel, "repairs"));
@@ -104,7 +118,7 @@ static void show_kernel(json_object *kernel)
 static void show_firewall(json_object *firewall)
 {
 	if (!get_bool(firewall, "wanted"))
-		printf("Rules     off (rules = no)\n");
+		printf("Rules     off (rules = no, or kernel = none)\n");
 	else if (get_bool(firewall, "ok"))
 		printf("Rules     in place\n");
 	else
@@ -118,7 +132,8 @@ static void show_overlay(json_object *overlay)
 		printf("Overlay   off: %s\n", get_text(overlay, "off_because", "?"));
 		return;
 	}
-	printf("Overlay   this node and %" PRId64 " others up", get_int(overlay, "up"));
+	printf("Overlay   this node and %" PRId64 " other%s up", get_int(overlay, "up"),
+		plural(get_int(overlay, "up")));
 	if (get_int(overlay, "stalled"))
 		printf(", %" PRId64 " stalled", get_int(overlay, "stalled"));
 	if (get_int(overlay, "agentless"))
@@ -155,7 +170,8 @@ static void show_names(json_object *dns)
 		return;
 	}
 	if (get_bool(dns, "known"))
-		printf("Names     %" PRId64 " names of VIPs, answered on ", get_int(dns, "names"));
+		printf("Names     %" PRId64 " name%s of VIPs, answered on ", get_int(dns, "names"),
+			plural(get_int(dns, "names")));
 	else
 		printf("Names     not known yet, answered with SERVFAIL on ");
 	for (size_t i = 0; i < n; i++)
@@ -226,6 +242,15 @@ static size_t count_up(json_object *backends)
 	return n;
 }
 
+/* The whole DNS name where there is room, "redis.marathon:6379" on a narrow terminal. */
+static void add_vip(struct columns *c, const char *vip)
+{
+	if (style_width() && style_width() < WIDTH_OF_NAMES)
+		columns_add(c, "%.*s%s", short_name(vip), vip, after_suffix(vip));
+	else
+		columns_add(c, "%s", vip);
+}
+
 static int show_vips(json_object *vips)
 {
 	static const char *const headings[] = {"VIP", "PROTO", "ADDRESS", "BACKENDS", "STATE"};
@@ -244,7 +269,7 @@ static int show_vips(json_object *vips)
 		const char *reason = get_text(v, "reason", NULL);
 		size_t n = json_object_array_length(backends), up = count_up(backends);
 
-		columns_add(c, "%s", get_text(v, "vip", "?"));
+		add_vip(c, get_text(v, "vip", "?"));
 		columns_add(c, "%s", get_text(v, "protocol", "?"));
 		add_endpoint(c, get_text(v, "address", "?"), get_int(v, "port"));
 		if (up == n)

@@ -17,7 +17,7 @@ static void show_more(const char *label, const char *more)
 	if (!more)
 		return;
 	printf("%*s%s ", INDENT, "", label);
-	text_wrap(more, INDENT + (int)strlen(label) + 1);
+	text_wrap(stdout, more, INDENT + (int)strlen(label) + 1);
 }
 
 static void show_finding(json_object *o)
@@ -27,7 +27,7 @@ static void show_finding(json_object *o)
 
 	printf("  %s%s%s  %-10s  ", style_begin(style), style_sign(severity), style_end(style),
 		get_text(o, "check", "?"));
-	text_wrap(get_text(o, "text", "?"), INDENT);
+	text_wrap(stdout, get_text(o, "text", "?"), INDENT);
 	show_more("seen:", get_text(o, "evidence", NULL));
 	show_more("mend:", get_text(o, "mend", NULL));
 }

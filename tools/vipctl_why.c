@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vipctl why: the daemon traces (agent/serve/why.c), this shows. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,10 +21,10 @@ static void show_step(json_object *s, const char *verdict)
 
 	printf("  %s%s%s  %-8s  ", style_begin(style), style_sign(mark), style_end(style),
 		get_text(s, "stage", "?"));
-	text_wrap(get_text(s, "text", "?"), INDENT);
+	text_wrap(stdout, get_text(s, "text", "?"), INDENT);
 	if (mend && strcmp(get_text(s, "text", ""), verdict) != 0) {
 		printf("%*smend: ", INDENT, "");
-		text_wrap(mend, INDENT + 6);
+		text_wrap(stdout, mend, INDENT + 6);
 	}
 }
 
@@ -34,10 +35,10 @@ static void show_verdict(json_object *o)
 	const char *mend = get_text(o, "mend", NULL);
 
 	printf("%s%s%s", style_begin(style), ok ? "Well: " : "In the way: ", style_end(style));
-	text_wrap(get_text(o, "verdict", "?"), ok ? 6 : 12);
+	text_wrap(stdout, get_text(o, "verdict", "?"), ok ? 6 : 12);
 	if (mend) {
 		printf("To mend it: ");
-		text_wrap(mend, 12);
+		text_wrap(stdout, mend, 12);
 	}
 }
 

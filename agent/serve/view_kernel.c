@@ -93,7 +93,7 @@ static char *answer_why(struct daemon *d, const struct kernel_state *have, int e
 	in.conflicts = reconcile_conflicts(d->reconcile, &in.n_conflicts);
 	for (size_t i = 0; i < n_sysctls; i++)
 		values[i] = sysctl_read(&sysctls[i]);
-	in.sysctl_values = d->config->sysctls ? values : NULL;
+	in.sysctl_values = d->config->sysctls && !d->config->observe ? values : NULL;
 	in.masquerade = d->config->masquerade;
 	return put_to_text(why_trace(&in));
 }

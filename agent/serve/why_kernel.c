@@ -199,7 +199,7 @@ void why_check_rules(struct trace *t)
 	const struct firewall_stats *f = t->in->firewall;
 
 	if (!f)
-		why_step(t, MARK_OK, NULL, "not vipd's part (rules = no)");
+		why_step(t, MARK_OK, NULL, "not vipd's part (rules = no, or kernel = none)");
 	else if (f->error)
 		why_step(t, MARK_NOTE, "see that iptables works on this node",
 			"not in place, so containers and host ports may be served wrongly: %s",
@@ -213,7 +213,7 @@ void why_check_sysctls(struct trace *t)
 	size_t n_wrong = 0;
 
 	if (!t->in->sysctl_values) {
-		why_step(t, MARK_OK, NULL, "not vipd's part (sysctls = no)");
+		why_step(t, MARK_OK, NULL, "not vipd's part (sysctls = no, or kernel = none)");
 		return;
 	}
 	for (size_t i = 0; i < n_sysctls; i++) {

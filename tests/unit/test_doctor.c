@@ -338,7 +338,7 @@ static void test_namespace_fails(void **state)
 	set_part(w->f.status, "namespaces",
 		"{\"registered\": 2, \"failing\": 1, \"troubles\": [{\"name\": \"c1\","
 		" \"problem\": \"gone\"}]}");
-	expect(w, "containers", SEVERITY_WARNING, "1 containers", "vipctl namespaces");
+	expect(w, "containers", SEVERITY_WARNING, "1 namespace of containers", "vipctl namespaces");
 }
 
 /* --- the host ------------------------------------------------------------------ */

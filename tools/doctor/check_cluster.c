@@ -183,8 +183,8 @@ void check_overlay(const struct facts *f, struct findings *out)
 	add_self(overlay, out);
 	add_members(f, out);
 	if (out->worst == SEVERITY_OK)
-		findings_add(out, SEVERITY_OK, NULL, NULL,
-			"this node and %" PRId64 " others are up", get_int(overlay, "up"));
+		findings_add(out, SEVERITY_OK, NULL, NULL, "this node and %" PRId64 " other%s up",
+			get_int(overlay, "up"), get_int(overlay, "up") == 1 ? " are" : "s are");
 	if (before > out->worst)
 		out->worst = before;
 }

@@ -82,8 +82,10 @@ void check_source(const struct facts *f, struct findings *out)
 		return;
 	time_text(get_seconds(source, "age"), age);
 	if (get_bool(source, "ok")) {
-		findings_add(out, SEVERITY_OK, NULL, NULL, "%s answered %s ago",
-			get_text(source, "url", "the source"), age);
+		findings_add(out, SEVERITY_OK, NULL, NULL, "%s %s %s ago",
+			get_text(source, "url", "the source"),
+			strcmp(get_text(source, "kind", ""), "file") == 0 ? "was read" : "answered",
+			age);
 	} else if (!error) {
 		findings_add(out, SEVERITY_WARNING, NULL, "ask again in a few seconds",
 			"no document has come yet");
@@ -119,7 +121,8 @@ void check_labels(const struct facts *f, struct findings *out)
 		get_text(first, "value", ""), get_text(first, "detail", "?"),
 		n > 1 ? "; and others" : "");
 	findings_add(out, SEVERITY_NOTE, evidence, "vipctl why TASK tells what each of them lacks",
-		"%" PRId64 " tasks or labels are left out of the table", n);
+		"%" PRId64 " task%s or label%s left out of the table", n, plural(n),
+		n == 1 ? " is" : "s are");
 	free(evidence);
 }
 
@@ -132,14 +135,15 @@ static void add_differences(json_object *kernel, struct findings *out)
 	if (get_int(kernel, "failing_steps"))
 		findings_add(out, SEVERITY_ERROR, failing,
 			"vipctl diff lists what is missing; vipd's log says why each was refused",
-			"the kernel refuses %" PRId64 " commands of vipd's",
-			get_int(kernel, "failing_steps"));
+			"the kernel refuses %" PRId64 " command%s of vipd's",
+			get_int(kernel, "failing_steps"), plural(get_int(kernel, "failing_steps")));
 	if (get_int(kernel, "conflicts"))
 		findings_add(out, SEVERITY_ERROR, NULL,
 			"vipctl vips names them; then remove the other service (ipvsadm -D -t "
 			"ADDRESS:PORT) or give the label another address",
-			"%" PRId64 " VIPs are IPVS services of somebody else, and left alone",
-			get_int(kernel, "conflicts"));
+			"%" PRId64 " VIP%s of somebody else in IPVS, and left alone",
+			get_int(kernel, "conflicts"),
+			get_int(kernel, "conflicts") == 1 ? " is a service" : "s are services");
 }
 
 void check_kernel(const struct facts *f, struct findings *out)
@@ -156,13 +160,15 @@ void check_kernel(const struct facts *f, struct findings *out)
 			"flushed by an operator: vipd programs nothing");
 	else if (get_bool(kernel, "in_sync"))
 		findings_add(out, SEVERITY_OK, NULL, NULL,
-			"in step with the table: %" PRId64 " services, %" PRId64 " destinations",
-			get_int(kernel, "services"), get_int(kernel, "destinations"));
+			"in step with the table: %" PRId64 " service%s, %" PRId64 " destination%s",
+			get_int(kernel, "services"), plural(get_int(kernel, "services")),
+			get_int(kernel, "destinations"), plural(get_int(kernel, "destinations")));
 	add_differences(kernel, out);
 	if (get_int(kernel, "foreign_services"))
 		findings_add(out, SEVERITY_NOTE, NULL, NULL,
-			"others use IPVS here, too: %" PRId64 " services that vipd leaves alone",
-			get_int(kernel, "foreign_services"));
+			"others use IPVS here, too: %" PRId64 " service%s that vipd leaves alone",
+			get_int(kernel, "foreign_services"),
+			plural(get_int(kernel, "foreign_services")));
 }
 
 /* VIPs that are not as they should be here, the first by name. */
@@ -183,7 +189,8 @@ void check_vips(const struct facts *f, struct findings *out)
 		bad = bad ? bad : v;
 	}
 	if (!bad) {
-		findings_add(out, SEVERITY_OK, NULL, NULL, "all %zu VIPs are programmed", n_all);
+		findings_add(out, SEVERITY_OK, NULL, NULL, "%zu VIP%s, all programmed", n_all,
+			plural((int64_t)n_all));
 		return;
 	}
 	evidence = textf("%s is %s: %s%s", get_text(bad, "vip", "?"), get_text(bad, "state", "?"),
@@ -252,14 +259,14 @@ void check_namespaces(const struct facts *f, struct findings *out)
 		return;
 	if (!bad || get_length(troubles) == 0) {
 		findings_add(out, SEVERITY_OK, NULL, NULL,
-			"%" PRId64 " containers' namespaces are programmed",
-			get_int(n, "programmed"));
+			"%" PRId64 " namespace%s of containers, programmed",
+			get_int(n, "programmed"), plural(get_int(n, "programmed")));
 		return;
 	}
 	first = json_object_array_get_idx(troubles, 0);
 	evidence = textf("%s: %s", get_text(first, "name", "?"), get_text(first, "problem", "?"));
 	findings_add(out, SEVERITY_WARNING, evidence, "vipctl namespaces lists them all",
-		"%" PRId64 " containers' namespaces cannot be programmed", bad);
+		"%" PRId64 " namespace%s of containers cannot be programmed", bad, plural(bad));
 	free(evidence);
 }
 
