@@ -116,7 +116,9 @@ void why_check_document(struct trace *t)
 		why_step(t, MARK_BAD,
 			"the task must run, and bear a label like VIP_0 = /name:port on one of its "
 			"discovery ports; vipctl vips lists what there is",
-			"no VIP, backend or task of this name is among the %zu tasks that run", n);
+			"no VIP, no backend and no task with a VIP label is called so; %zu tasks "
+			"run",
+			n);
 		break;
 	}
 	t->stopped = true;

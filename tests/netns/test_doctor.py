@@ -113,6 +113,31 @@ def test_vipd_does_not_run(overlay):
     assert "Connection refused" in finds(node, "vipd", "no vipd answers")["evidence"]
 
 
+SYSTEMCTL = """#!/bin/sh
+# What systemctl show prints of a service that has failed, in an order of its own.
+[ "$1 $2" = "show vipd.service" ] && printf 'Result=exit-code\\nActiveState=failed\\nLoadState=loaded\\nSubState=failed\\n'
+"""
+JOURNALCTL = """#!/bin/sh
+printf 'giving up: Operation not permitted\\n'
+"""
+
+
+@pytest.mark.overlay(nodes=1)
+def test_what_systemd_knows_of_it(overlay):
+    """By stand-ins for its tools: there is no systemd here."""
+    [node] = overlay.nodes
+    tools = overlay.dir / "bin"
+    tools.mkdir()
+    for name, text in (("systemctl", SYSTEMCTL), ("journalctl", JOURNALCTL)):
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    f = finds(node, "vipd", "no vipd answers", env={"PATH": f"{tools}:{os.environ['PATH']}"},
+              before=["unshare", "--mount", "sh", "-c",
+                      'mount -t tmpfs none /run && mkdir -p /run/systemd/system && exec "$0" "$@"'])
+    assert "vipd.service is failed (failed), result exit-code" in f["evidence"]
+    assert "its last words: giving up: Operation not permitted" in f["evidence"]
+
+
 @pytest.mark.overlay(nodes=1)
 @pytest.mark.skipif(os.path.exists("/proc/net/ip_vs"), reason="this kernel has IPVS")
 def test_no_ipvs(overlay):

@@ -168,7 +168,7 @@ static void add_self(json_object *overlay, struct findings *out)
 void check_overlay(const struct facts *f, struct findings *out)
 {
 	json_object *overlay = get(f->status, "overlay");
-	enum severity before = out->worst;
+	size_t before = get_length(out->list);
 
 	if (!f->status)
 		return;
@@ -179,14 +179,11 @@ void check_overlay(const struct facts *f, struct findings *out)
 			"does");
 		return;
 	}
-	out->worst = SEVERITY_OK;
 	add_self(overlay, out);
 	add_members(f, out);
-	if (out->worst == SEVERITY_OK)
+	if (get_length(out->list) == before)
 		findings_add(out, SEVERITY_OK, NULL, NULL, "this node and %" PRId64 " other%s up",
 			get_int(overlay, "up"), get_int(overlay, "up") == 1 ? " are" : "s are");
-	if (before > out->worst)
-		out->worst = before;
 }
 
 /* --- ports between the nodes ---------------------------------------------------- */
@@ -320,18 +317,15 @@ static void judge_links(const struct facts *f, unsigned int port, struct finding
 
 void check_peers(const struct facts *f, struct findings *out)
 {
-	enum severity before = out->worst;
+	size_t before = get_length(out->list);
 	unsigned int port = (unsigned int)atoi(facts_config(f, "overlay_port", "61420"));
 
 	if (!f->n_peers)
 		return;
-	out->worst = SEVERITY_OK;
 	judge_peers(f, port, out);
 	judge_links(f, port, out);
-	if (out->worst == SEVERITY_OK)
+	if (get_length(out->list) == before)
 		findings_add(out, SEVERITY_OK, NULL, NULL, "%zu other node%s on port %u%s",
 			f->n_peers, f->n_peers == 1 ? " answers" : "s answer", port,
 			f->n_peers_left_out ? " (more were not asked)" : "");
-	if (before > out->worst)
-		out->worst = before;
 }

@@ -6,11 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/source/names.h"
 #include "agent/source/vip_table.h"
 #include "tools/answer.h"
 #include "tools/doctor/facts.h"
-
-#include "agent/source/names.h"
 
 #define NAME_STRLEN 16 /* of a link, with its final zero */
 /* Overlaps that are told one by one. */
@@ -232,28 +231,51 @@ static void judge_range(const struct facts *f, const struct network *n, struct f
 	free(mend);
 }
 
-/* IP VIPs in that network: their labels hide hosts of the same addresses. */
-static void judge_vips(const struct facts *f, const struct network *n, struct findings *out)
+/* An IP VIP that this node programs, or would. */
+struct ip_vip {
+	struct ip_addr address;
+	const char *text;
+};
+
+/* Caller frees. */
+static struct ip_vip *find_ip_vips(const struct facts *f, size_t *ret_n)
 {
+	struct ip_vip *list = calloc(get_length(f->table) + 1, sizeof(*list));
+	size_t n = 0;
+
+	if (!list)
+		abort();
 	for (size_t i = 0; i < get_length(f->table); i++) {
 		json_object *v = json_object_array_get_idx(f->table, i);
-		struct ip_addr a;
-		char *evidence;
 
-		if (get_text(v, "name", NULL) ||
-			ip_addr_parse(get_text(v, "address", ""), &a) < 0 || !overlap(&a, &a, n) ||
-			strcmp(get_text(v, "state", ""), "refused") == 0)
+		if (get_text(v, "name", NULL) || strcmp(get_text(v, "state", ""), "refused") == 0 ||
+			ip_addr_parse(get_text(v, "address", ""), &list[n].address) < 0)
 			continue;
-		evidence = network_text(n);
-		findings_add(out, SEVERITY_WARNING, evidence,
-			"give its label an address that no network of yours uses, or a name "
-			"(VIP_0 = /name:port)",
-			"the VIP %s lies in a network of yours: a host there with this address "
-			"cannot be reached from here",
-			get_text(v, "vip", "?"));
-		free(evidence);
-		return;
+		list[n++].text = get_text(v, "vip", "?");
 	}
+	*ret_n = n;
+	return list;
+}
+
+/* IP VIPs in that network: their labels hide hosts of the same addresses. The first stands for all. */
+static void judge_vips(
+	const struct ip_vip *vips, size_t n_vips, const struct network *n, struct findings *out)
+{
+	char *evidence;
+	size_t i = 0;
+
+	while (i < n_vips && !overlap(&vips[i].address, &vips[i].address, n))
+		i++;
+	if (i == n_vips)
+		return;
+	evidence = network_text(n);
+	findings_add(out, SEVERITY_WARNING, evidence,
+		"give its label an address that no network of yours uses, or a name (VIP_0 = "
+		"/name:port)",
+		"the VIP %s lies in a network of yours: a host there with this address cannot be "
+		"reached from here",
+		vips[i].text);
+	free(evidence);
 }
 
 /* What is on vipd's own link are the VIPs themselves. */
@@ -261,6 +283,8 @@ static void each_network(const struct facts *f, const char *routes,
 	bool (*parse)(const char *line, struct network *ret), struct findings *out)
 {
 	const char *device = facts_config(f, "device", "vipd0");
+	size_t n_vips, n_found = get_length(out->list);
+	struct ip_vip *vips = find_ip_vips(f, &n_vips);
 	struct network n;
 
 	for (const char *line = routes; line && *line; line = strchr(line, '\n')) {
@@ -268,30 +292,23 @@ static void each_network(const struct facts *f, const char *routes,
 		if (!parse(line, &n) || strcmp(n.device, device) == 0)
 			continue;
 		judge_range(f, &n, out);
-		judge_vips(f, &n, out);
-		if (findings_count(out, SEVERITY_ERROR) >= OVERLAPS_SHOWN)
-			return;
+		judge_vips(vips, n_vips, &n, out);
+		if (get_length(out->list) >= n_found + OVERLAPS_SHOWN)
+			break;
 	}
+	free(vips);
 }
 
 void check_overlap(const struct facts *f, struct findings *out)
 {
-	struct findings mine;
+	size_t before = get_length(out->list);
 
-	findings_init(&mine);
-	mine.check = out->check;
-	each_network(f, f->texts[FACT_ROUTE], parse_route4, &mine);
+	each_network(f, f->texts[FACT_ROUTE], parse_route4, out);
 	if (strcmp(facts_config(f, "ipv6", "yes"), "yes") == 0)
-		each_network(f, f->texts[FACT_ROUTE6], parse_route6, &mine);
-	if (mine.worst == SEVERITY_OK && f->texts[FACT_ROUTE])
+		each_network(f, f->texts[FACT_ROUTE6], parse_route6, out);
+	if (get_length(out->list) == before && f->texts[FACT_ROUTE])
 		findings_add(out, SEVERITY_OK, NULL, NULL,
 			"no network of this node's lies where VIPs do");
-	for (size_t i = 0; i < get_length(mine.list); i++)
-		json_object_array_add(
-			out->list, json_object_get(json_object_array_get_idx(mine.list, i)));
-	if (mine.worst > out->worst)
-		out->worst = mine.worst;
-	findings_done(&mine);
 }
 
 /* --- names ------------------------------------------------------------------------ */
