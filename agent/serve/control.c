@@ -76,6 +76,7 @@ struct client {
 	struct control *control;
 	int fd;      /* libmicrohttpd's */
 	bool asking; /* no request under way, or not whole yet */
+	bool served; /* has had an answer */
 	nsec_t deadline;
 	struct client *next, *prev;
 };
@@ -194,7 +195,7 @@ static int on_watch(sd_event_source *source, uint64_t usec, void *userdata)
 	for (struct client *k = c->clients; k; k = k->next)
 		if (k->deadline <= now) {
 			/* Who kept a connection open for a next request has done no wrong. */
-			c->stats.n_overtime += !k->asking;
+			c->stats.n_overtime += !(k->asking && k->served);
 			client_shut(k);
 		}
 	if (!c->clients)
@@ -457,6 +458,8 @@ static void on_completed(void *userdata, struct MHD_Connection *conn, void **sta
 
 	*state = NULL;
 	client_set(conn, true, now_ns() + REQUEST_TIME);
+	if (client_of(conn))
+		client_of(conn)->served = true;
 	if (!p)
 		return;
 	if (p->promised && !p->fulfilled) {

@@ -195,8 +195,8 @@ struct listing {
 	struct service_key last;
 };
 
-/* VIPs in one piece: under a millisecond, with backends by the dozen. */
-#define VIPS_AT_ONCE 32
+/* Bytes in one piece, or one VIP if that has more: a few milliseconds' work. */
+#define LISTING_PIECE 16384
 
 /* The first VIP behind the last one that was written. */
 static size_t next_vip(const struct listing *l)
@@ -228,9 +228,9 @@ static void write_element(struct listing *l, FILE *f, json_object *o)
 static void write_vips(struct listing *l, FILE *f)
 {
 	const struct vip_table *t = l->daemon->table;
-	size_t i = t ? next_vip(l) : 0, n = t ? t->n_vips : 0, end = i + VIPS_AT_ONCE;
+	size_t i = t ? next_vip(l) : 0, n = t ? t->n_vips : 0;
 
-	for (; i < n && i < end; i++) {
+	for (; i < n && ftell(f) < LISTING_PIECE; i++) {
 		write_element(l, f, l->element(l->daemon, &t->vips[i]));
 		l->last = t->vips[i].key;
 	}

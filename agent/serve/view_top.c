@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * GET /v1/top: the VIPs with the most traffic. A table may be large and is looked at every other
- * second, so only what is shown is made into JSON: the rest costs one merge of two sorted lists.
+ * second, so only what is shown is sorted and made into JSON: the rest costs a merge of three sorted lists.
  */
 #include <stdio.h>
 
@@ -93,57 +93,136 @@ static bool is_meant(const struct vip *vip, const char *filter)
 
 	if (!filter)
 		return true;
+	if (vip->name && strcasestr(vip->name, filter))
+		return true;
 	if (strstr(service_key_format(&vip->key, key), filter))
 		return true;
-	text = view_vip_text(vip);
+	if (!vip->name || !strchr(filter, ':'))
+		return false;
+	text = view_vip_text(vip); /* with its port */
 	return strcasestr(text, filter);
 }
 
-static struct row make_row(
-	const struct vip *vip, const struct service_traffic *now, const struct meter_view *m)
+static struct row make_row(const struct vip *vip, const struct service_traffic *now,
+	const struct service_traffic *before, nsec_t interval)
 {
 	struct row row = {
 		.vip = vip,
 		.now = now,
-		.before = traffic_table_find(m->before, &vip->key),
+		.before = before,
 		.rate = -1,
 		.bytes_rate = -1,
 	};
 
 	for (size_t i = 0; now && i < now->n_destinations; i++)
 		row.n_active += now->destinations[i].n_active;
-	if (!now || !row.before)
+	if (!now || !before)
 		return row;
-	row.rate = meter_rate(row.before->total.connections, now->total.connections, m->interval);
-	row.bytes_rate = meter_rate(row.before->total.bytes_in + row.before->total.bytes_out,
-		now->total.bytes_in + now->total.bytes_out, m->interval);
+	row.rate = meter_rate(before->total.connections, now->total.connections, interval);
+	row.bytes_rate = meter_rate(before->total.bytes_in + before->total.bytes_out,
+		now->total.bytes_in + now->total.bytes_out, interval);
 	return row;
 }
 
-/* The rows that the filter lets through, in order. Caller frees. */
-static struct row *make_rows(const struct top_request *r, const struct meter_view *m, size_t *ret_n)
+/* The service of this key in a sorted table, looked for from *k on, which moves on; NULL: none. */
+static const struct service_traffic *next_service(
+	const struct traffic_table *t, size_t *k, const struct service_key *key)
+{
+	while (t && *k < t->n_services && service_key_cmp(&t->services[*k].key, key) < 0)
+		++*k;
+	return t && *k < t->n_services && service_key_equal(&t->services[*k].key, key)
+		       ? &t->services[*k]
+		       : NULL;
+}
+
+/* The first rows in some order, of any number: a heap with the last of them at its root. */
+struct chosen {
+	row_order_t order;
+	size_t n, max;
+	struct row *rows;
+};
+
+static void swap_rows(struct row *a, struct row *b)
+{
+	struct row t = *a;
+
+	*a = *b;
+	*b = t;
+}
+
+static void sift_up(struct chosen *c, size_t i)
+{
+	for (; i > 0 && c->order(&c->rows[i], &c->rows[(i - 1) / 2]) > 0; i = (i - 1) / 2)
+		swap_rows(&c->rows[i], &c->rows[(i - 1) / 2]);
+}
+
+static void sift_down(struct chosen *c)
+{
+	for (size_t i = 0;;) {
+		size_t last = i, left = 2 * i + 1;
+
+		for (size_t k = left; k < left + 2 && k < c->n; k++)
+			if (c->order(&c->rows[k], &c->rows[last]) > 0)
+				last = k;
+		if (last == i)
+			return;
+		swap_rows(&c->rows[i], &c->rows[last]);
+		i = last;
+	}
+}
+
+static void choose(struct chosen *c, const struct row *row)
+{
+	if (c->n < c->max) {
+		c->rows[c->n] = *row;
+		sift_up(c, c->n++);
+	} else if (c->max && c->order(row, &c->rows[0]) < 0) {
+		c->rows[0] = *row;
+		sift_down(c);
+	}
+}
+
+/* Of all rows that the filter lets through, shown or not. */
+struct sums {
+	size_t n;
+	uint64_t n_active;
+	double rate, in_rate, out_rate;
+};
+
+static void add_to_sums(struct sums *s, const struct row *row, nsec_t interval)
+{
+	s->n++;
+	s->n_active += row->n_active;
+	if (!row->now || !row->before)
+		return;
+	s->rate += row->rate;
+	s->in_rate += meter_rate(row->before->total.bytes_in, row->now->total.bytes_in, interval);
+	s->out_rate +=
+		meter_rate(row->before->total.bytes_out, row->now->total.bytes_out, interval);
+}
+
+/* Fills in `c`, in order, and the sums. */
+static void choose_rows(const struct top_request *r, const struct meter_view *m, struct chosen *c,
+	struct sums *sums)
 {
 	const struct vip_table *t = r->daemon->table;
-	struct row *rows = xcalloc(t ? t->n_vips : 0, sizeof(*rows));
-	size_t n = 0, k = 0;
+	size_t at_now = 0, at_before = 0;
 
 	for (size_t i = 0; t && i < t->n_vips; i++) {
 		const struct vip *vip = &t->vips[i];
-		const struct service_traffic *now = NULL;
+		const struct service_traffic *now = next_service(m->now, &at_now, &vip->key);
+		const struct service_traffic *before =
+			next_service(m->before, &at_before, &vip->key);
+		struct row row;
 
-		while (m->now && k < m->now->n_services &&
-			service_key_cmp(&m->now->services[k].key, &vip->key) < 0)
-			k++;
-		if (m->now && k < m->now->n_services &&
-			service_key_equal(&m->now->services[k].key, &vip->key))
-			now = &m->now->services[k];
-		if (is_meant(vip, r->filter))
-			rows[n++] = make_row(vip, now, m);
+		if (!is_meant(vip, r->filter))
+			continue;
+		row = make_row(vip, now, before, m->interval);
+		add_to_sums(sums, &row, m->interval);
+		choose(c, &row);
 	}
-	if (n)
-		qsort(rows, n, sizeof(*rows), r->order);
-	*ret_n = n;
-	return rows;
+	if (c->n)
+		qsort(c->rows, c->n, sizeof(*c->rows), c->order);
 }
 
 /* --- showing --------------------------------------------------------------- */
@@ -254,53 +333,45 @@ static json_object *vip_row(
 	return o;
 }
 
-/* Of all rows, shown or not. */
-static json_object *totals(const struct row *rows, size_t n, const struct meter_view *m)
+static json_object *totals(const struct sums *s, const struct meter_view *m)
 {
 	json_object *o = json_object_new_object();
-	double rate = 0, in = 0, out = 0;
-	uint64_t n_active = 0;
 
-	for (size_t i = 0; i < n; i++) {
-		const struct row *row = &rows[i];
-
-		n_active += row->n_active;
-		if (!row->now || !row->before)
-			continue;
-		rate += row->rate;
-		in += meter_rate(
-			row->before->total.bytes_in, row->now->total.bytes_in, m->interval);
-		out += meter_rate(
-			row->before->total.bytes_out, row->now->total.bytes_out, m->interval);
-	}
-	put_int(o, "active", n_active);
-	put_rate(o, "connection_rate", m->before ? rate : -1);
-	put_rate(o, "bytes_in_rate", m->before ? in : -1);
-	put_rate(o, "bytes_out_rate", m->before ? out : -1);
+	put_int(o, "active", s->n_active);
+	put_rate(o, "connection_rate", m->before ? s->rate : -1);
+	put_rate(o, "bytes_in_rate", m->before ? s->in_rate : -1);
+	put_rate(o, "bytes_out_rate", m->before ? s->out_rate : -1);
 	return o;
+}
+
+/* Why there are no counters; NULL: there are. */
+static const char *why_not(const struct daemon *d, const struct meter_view *m)
+{
+	if (m->now)
+		return NULL;
+	return d->config->observe ? "kernel = none: nothing is forwarded" : strerror(-m->error);
 }
 
 static char *top_text(const struct top_request *r, const struct meter_view *m)
 {
 	json_object *o = json_object_new_object(), *list = json_object_new_array();
-	size_t n;
-	AUTO_FREE struct row *rows = make_rows(r, m, &n);
+	AUTO_FREE struct row *rows = xcalloc(r->limit, sizeof(*rows));
+	struct chosen c = {.order = r->order, .max = r->limit, .rows = rows};
+	struct sums sums = {0};
 
-	put_string(o, "error",
-		m->now                       ? NULL
-		: r->daemon->config->observe ? "kernel = none: nothing is forwarded"
-					     : strerror(-m->error));
+	choose_rows(r, m, &c, &sums);
+	put_string(o, "error", why_not(r->daemon, m));
 	put_age(o, "age", m->now ? m->at : 0);
 	if (m->before)
 		put_duration(o, "interval", m->interval);
 	else
 		put_seconds(o, "interval", -1);
 	put_int(o, "vips_all", r->daemon->table ? r->daemon->table->n_vips : 0);
-	put_int(o, "vips_meant", n);
+	put_int(o, "vips_meant", sums.n);
 	if (m->now)
-		json_object_object_add(o, "totals", totals(rows, n, m));
-	for (size_t i = 0; i < n && i < r->limit; i++)
-		json_object_array_add(list, vip_row(r, &rows[i], m));
+		json_object_object_add(o, "totals", totals(&sums, m));
+	for (size_t i = 0; i < c.n; i++)
+		json_object_array_add(list, vip_row(r, &c.rows[i], m));
 	json_object_object_add(o, "vips", list);
 	return put_to_text(o);
 }

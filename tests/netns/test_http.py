@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from cluster import UnixConnection
+from cluster import VIPCTL, UnixConnection
 from overlay import wait_until
 from port import PORT, connect_in, get
 
@@ -192,6 +192,10 @@ def node_listener(node):
     return p
 
 
+def dashboard(node):
+    return subprocess.run([VIPCTL, f"--socket={node.socket}", "dashboard"], capture_output=True, text=True)
+
+
 @pytest.mark.overlay(nodes=1)
 def test_off_and_elsewhere(overlay):
     node = overlay.nodes[0]
@@ -200,10 +204,13 @@ def test_off_and_elsewhere(overlay):
     assert node.get("/v1/status")["http"]["listen"] is None
     with pytest.raises(ConnectionRefusedError):
         connect_in(node.netns)
+    done = dashboard(node)
+    assert done.returncode == 1 and "http_listen is empty" in done.stderr and not done.stdout
     node.stop()
     node.start(http_listen="10.9.0.1:8080")
     wait_until(lambda: node.ask("/v1/status"), "vipd answers at its socket")
     assert "no loopback address" in node.log.read_text()
+    assert dashboard(node).stdout == "http://10.9.0.1:8080/\n"
     with connect_in(node.netns, ("10.9.0.1", 8080)) as s:
         s.sendall(b"GET /v1/status HTTP/1.0\r\n\r\n")
         assert s.recv(100, socket.MSG_WAITALL).startswith(b"HTTP/1.")
