@@ -64,6 +64,10 @@ for command in commands:
                                               text=True).stderr:
         problems.append(f"vipctl {command} takes --no-such-option")
 
+checks = set(re.findall(r'^\t\{"([a-z]+)", check_', (root / "tools" / "doctor" / "checks.c").read_text(), re.M))
+assert len(checks) > 10, "checks.c does not look as this test expects"
+compare("doctor's check", checks, set(re.findall(r"^\.It Sy ([a-z]+)$", page.split(".Sh DOCTOR")[1], re.M)))
+
 # The completion offers the same.
 
 
@@ -104,5 +108,6 @@ for page in PAGES.values():
     lint("mandoc", ["mandoc", "-T", "lint", "-W", "warning"], page, r"new sentence, new line|outdated mandoc\.db")
     lint("groff", ["groff", "-mdoc", "-ww", "-z", "-Tutf8"], page)
 
-print("\n".join(problems))
+for problem in problems:
+    print(problem)
 sys.exit(bool(problems))
