@@ -23,7 +23,7 @@ void findings_done(struct findings *f)
 	json_object_put(f->list);
 }
 
-static char *format_text(const char *format, va_list ap)
+__attribute__((format(printf, 1, 0))) static char *format_text(const char *format, va_list ap)
 {
 	char *s;
 
