@@ -141,15 +141,16 @@ def check_gone(overlay, b, results):
 def test_page_is_locked(overlay, tmp_path):
     """Labels that are scripts stay text, and nothing but the page's own script may run."""
     evil = "/<img src=x onerror=document.title=1>:80"
-    overlay.up()
+    overlay.start(key_file="/nonexistent")
     overlay.write_document([task(overlay.nodes[0], 0, evil, BACKEND_PORT + 1),
                             {**task(overlay.nodes[0], 1, "/plain:81", BACKEND_PORT + 2), "id": "<script>document.title=2</script>"}])
     with Browser(tmp_path, overlay.nodes[0].netns) as b:
         b.open("http://127.0.0.1:62080/")
         b.wait(f"{ROW}.length == 3")
+        assert "The overlay is off: " in b.run("document.getElementById('graph-empty').innerText")
         b.run(f"{ROW}.find(r => r.innerText.includes('plain')).click()")
         b.wait("document.body.innerText.includes('<script>document.title=2</script>')")
-        assert b.complaints == []
+        assert b.complaints == [], "nor is anything asked for that is not there"
         assert b.run("document.title").startswith("vipd ")
         b.run("""(() => { const s = document.createElement('script'); s.textContent = 'document.title = 3';
                  document.body.append(s); })()""")
