@@ -139,7 +139,8 @@ static const struct key keys[] = {
 		"empty: none"},
 	{"http_listen", KEY_ENDPOINT, AT(http_listen), "127.0.0.1:62080", "ADDRESS:PORT",
 		"where vipd is asked by HTTP, for looking only: metrics, the page, /v1; empty: "
-		"nowhere"},
+		"nowhere",
+		true},
 	{"dns_listen", KEY_LISTEN, AT(dns_listen), "127.0.0.61", "ADDRESS,...",
 		"addresses on which names of VIPs are answered, port 53 unless given; empty: none",
 		true},

@@ -441,14 +441,27 @@ static bool is_loopback(const struct ip_addr *a)
 	return a->family == AF_INET ? a->bytes[0] == 127 : memcmp(a->bytes, one, sizeof(one)) == 0;
 }
 
+/* A reload has moved it. */
+static void leave_old_port(struct daemon *d)
+{
+	const struct endpoint *e = &d->config->http_listen;
+
+	if (e->port == d->http_at.port && ip_addr_equal(&e->address, &d->http_at.address))
+		return;
+	d->http = control_free(d->http);
+	d->http_error = 0;
+	d->http_at = *e;
+}
+
 /* Without the port vipd does its work all the same, so somebody who has it (dcos-net, which is about
  * to go) is waited for: tried again with every audit, and told when it begins and ends. */
 static void open_http(struct daemon *d)
 {
-	const struct endpoint *e = &d->config->http_listen;
+	const struct endpoint *e = &d->http_at;
 	char text[ENDPOINT_STRLEN];
 	int r;
 
+	leave_old_port(d);
 	if (!e->port || d->http)
 		return;
 	endpoint_format(&e->address, e->port, text);
@@ -515,6 +528,7 @@ static int on_reload(sd_event_source *s, const struct signalfd_siginfo *si, void
 		log_set_level(d->config->log_level);
 		cluster_reload(d->cluster);
 		dns_listen(d->dns, &d->config->dns_listen);
+		open_http(d);
 		log_notice("reload: done");
 		if (d->paused) {
 			d->paused = false;

@@ -47,8 +47,9 @@ struct daemon {
 	struct namespaces *namespaces; /* NULL: the operator wants none */
 	bool surrounded;               /* the rules were seen to: VIPs may appear */
 	struct control *control;
-	struct control *http; /* the port; NULL: none is wanted, or it cannot be had */
-	int http_error;       /* why not: a negative errno; 0: it is not wanted */
+	struct control *http;    /* the port; NULL: none is wanted, or it cannot be had */
+	int http_error;          /* why not: a negative errno; 0: it is not wanted */
+	struct endpoint http_at; /* where it is, or was tried last */
 	struct dns *dns;
 	struct watch *watch;
 	bool paused;  /* by flush: nothing is programmed */

@@ -2,6 +2,7 @@
 """The HTTP port: what it answers, to whom, and that whoever treats it badly harms only himself."""
 import json
 import select
+import signal
 import socket
 import subprocess
 import time
@@ -256,3 +257,24 @@ def test_top_without_kernel(node):
     assert ask_json(node, "/v1/top?filter=redis")["vips"] == []
     assert get(node.netns, "/v1/top?sort=beauty")[0] == 400
     assert get(node.netns, "/v1/top?limit=-1")[0] == 400
+
+
+@pytest.mark.overlay(nodes=1)
+def test_reload_moves_the_port(overlay):
+    node = overlay.nodes[0]
+    config = overlay.dir / "vipd.conf"
+    config.write_text("[vipd]\nhttp_listen = 127.0.0.1:1080\n")
+    node.start(config=config)
+    wait_until(lambda: node.ask("/v1/status"), "vipd answers at its socket")
+    follower = connect_in(node.netns, ("127.0.0.1", 1080))
+    follower.sendall(b"GET /v1/events?follow=1 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    assert b" 200 " in follower.recv(1000)
+    config.write_text("[vipd]\nhttp_listen = 127.0.0.1:1081\n")
+    node.send(signal.SIGHUP)
+    wait_until(lambda: node.get("/v1/status")["http"]["listen"] == "127.0.0.1:1081", "it has moved")
+    assert get(node.netns, "/v1/status", port=1081)[0] == 200
+    with pytest.raises(ConnectionRefusedError):
+        connect_in(node.netns, ("127.0.0.1", 1080))
+    while follower.recv(1000):
+        pass  # to its end
+    follower.close()
