@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * States: idle (nothing planned) and applying (steps left). A wanted state or an audit makes
+ * States: idle (nothing planned), applying (steps left) and reading (after a failure). A wanted state or an audit makes
  * a plan; on_portion(), a deferred source of the loop, applies some steps, measures how
  * long that took and sizes the next portion by it, so that the loop is never held much longer
  * than PORTION_TARGET.
@@ -10,10 +10,11 @@
  * plan is from what the kernel is known to hold.
  *
  * A step that fails ends its plan: the rest was made for a kernel in which it succeeded. The
- * kernel is read anew and a second plan is made from what is really there. An address
- * whose steps fail again is set aside, and the others go on without it. What is set aside is tried
- * again after a growing while and at every audit: an IPv6 address of this node is no source of routes
- * during its first second or two. Failing is logged when it begins and when it ends.
+ * kernel is read anew, beside the loop since that may take seconds, and a second plan is made from
+ * what is really there; what is wanted meanwhile waits for it. An address whose steps fail again is
+ * set aside, and the others go on without it. What is set aside is tried again after a growing while
+ * and at every audit: an IPv6 address of this node is no source of routes during its first second or
+ * two. Failing is logged when it begins and when it ends.
  */
 #include "agent/apply/reconcile.h"
 
@@ -22,12 +23,12 @@
 #include "agent/apply/wanted.h"
 #include "agent/log.h"
 
-/* How long one portion of steps may hold the loop: it also answers pings and clients. */
+/* How long one portion of steps may hold the loop: it also answers clients. */
 #define PORTION_TARGET (3 * NSEC_PER_MSEC)
-#define PORTION_MIN 16
-/* What cheap commands do not exceed, since the next ones may be dear: with many deleted
- * destinations in the kernel's list adding one takes 0.15 ms. */
 #define PORTION_MAX 512
+/* The first destinations that a plan adds: nobody knows what they cost. The kernel looks each up in
+ * its list of deleted ones: 2 us if that is empty, some ms if a large table has just gone. */
+#define PORTION_UNPRICED 32
 /* A reading this old says what services there are. */
 #define FRESH (100 * NSEC_PER_MSEC)
 /* New services that are looked up one by one; for more the list of all is cheaper. */
@@ -44,7 +45,7 @@
 #define RETRY_MIN (500 * NSEC_PER_MSEC)
 #define RETRY_MAX (30 * NSEC_PER_SEC)
 
-/* An audit, what it was given, and whose it is. */
+/* An audit or a reading, what it was given, and whose it is. */
 struct audit_job {
 	struct audit audit;
 	struct reconcile *reconcile; /* NULL: freed meanwhile */
@@ -64,7 +65,8 @@ struct reconcile {
 	struct wanted *want;
 	uint64_t generation; /* moves with every portion and wanted state: what an audit saw is old
 			      */
-	struct audit_job *job; /* under way */
+	struct audit_job *job;     /* an audit under way */
+	struct audit_job *reading; /* after a failure: nothing is applied until it is back */
 	struct plan plan;
 	size_t cursor;        /* next step of the plan */
 	size_t portion;       /* steps of the next portion */
@@ -76,6 +78,7 @@ struct reconcile {
 	struct ip_addr *aside; /* addresses whose steps failed twice */
 	bool auditing;         /* this plan repairs what others changed */
 	bool in_step;          /* nothing is left of `want` */
+	bool priced;           /* this plan has begun to add destinations */
 	bool failing;          /* a plan ended with errors, and that was logged */
 	nsec_t last_read;      /* when `have` was last read as a whole */
 	nsec_t since;          /* when the cause of the wanted state came in */
@@ -109,6 +112,13 @@ const struct service_key *reconcile_conflicts(const struct reconcile *r, size_t 
 	return r->plan.conflicts;
 }
 
+static void take_reading(struct reconcile *r, struct kernel_state *fresh)
+{
+	kernel_state_free(r->have);
+	r->have = fresh;
+	r->last_read = now_ns();
+}
+
 static int read_kernel(struct reconcile *r)
 {
 	struct kernel_state *fresh;
@@ -116,10 +126,8 @@ static int read_kernel(struct reconcile *r)
 
 	if (n < 0)
 		return n;
-	kernel_state_free(r->have);
-	r->have = fresh;
+	take_reading(r, fresh);
 	r->stats.n_reads++;
-	r->last_read = now_ns();
 	return 0;
 }
 
@@ -175,6 +183,7 @@ static void run_plan(struct reconcile *r)
 	r->stats.n_conflicts = r->plan.n_conflicts;
 	r->cursor = 0;
 	r->n_errors = 0;
+	r->priced = false;
 	r->attempt++;
 	r->stats.busy = true;
 	sd_event_source_set_enabled(r->defer, SD_EVENT_ON);
@@ -320,13 +329,59 @@ static void settle(struct reconcile *r)
 	r->handler.settled(r->handler.userdata);
 }
 
-/* The plan has run, or ended at a failure: then the next one starts from what is really there. */
+static void on_read(struct audit *a)
+{
+	struct audit_job *job = a->userdata;
+	struct reconcile *r = job->reconcile;
+
+	if (r) {
+		r->reading = NULL;
+		if (a->error < 0) {
+			log_error("kernel: cannot be read: %s", strerror(-a->error));
+			settle(r);
+		} else {
+			take_reading(r, STEAL(a->have));
+			replan(r);
+		}
+	}
+	free(job);
+}
+
+/* The next plan starts from what is really there. */
+static void read_and_replan(struct reconcile *r)
+{
+	struct audit_job *job;
+
+	sd_event_source_set_enabled(r->defer, SD_EVENT_OFF);
+	if (!r->auditor) {
+		if (read_kernel(r) < 0)
+			settle(r);
+		else
+			replan(r);
+		return;
+	}
+	job = xcalloc(1, sizeof(*job));
+	job->reconcile = r;
+	job->audit = (struct audit){.open = r->kernel_options, .done = on_read, .userdata = job};
+	r->reading = job;
+	auditor_submit(r->auditor, &job->audit);
+}
+
+/* Whatever it finds is not waited for any more. */
+static void forget_reading(struct reconcile *r)
+{
+	if (r->reading)
+		r->reading->reconcile = NULL;
+	r->reading = NULL;
+}
+
+/* The plan has run, or ended at a failure. */
 static void plan_ended(struct reconcile *r)
 {
-	if (r->n_errors == 0 || r->attempt >= ATTEMPTS || read_kernel(r) < 0)
+	if (r->n_errors == 0 || r->attempt >= ATTEMPTS)
 		settle(r);
 	else
-		replan(r);
+		read_and_replan(r);
 }
 
 /* A service that is to be added is there already: someone made it since the kernel was read. Its
@@ -407,10 +462,29 @@ static void adapt_portion(struct reconcile *r, nsec_t held)
 {
 	if (held > r->stats.longest_hold)
 		r->stats.longest_hold = held;
-	if (held > PORTION_TARGET && r->portion > PORTION_MIN)
+	if (held > PORTION_TARGET && r->portion > 1)
 		r->portion /= 2;
 	else if (held < PORTION_TARGET / 3 && r->portion < PORTION_MAX)
 		r->portion *= 2;
+}
+
+/* How many steps are taken now: those before the first destination to be added, or some from there. */
+static size_t next_portion(struct reconcile *r)
+{
+	const struct step *steps = &r->plan.steps[r->cursor];
+	size_t left = r->plan.n_steps - r->cursor;
+	size_t n = left < r->portion ? left : r->portion;
+
+	for (size_t i = 0; i < n && !r->priced; i++) {
+		if (steps[i].kind != STEP_DESTINATION_ADD)
+			continue;
+		if (i > 0)
+			return i;
+		r->priced = true;
+		r->portion = r->portion < PORTION_UNPRICED ? r->portion : PORTION_UNPRICED;
+		n = n < r->portion ? n : r->portion;
+	}
+	return n;
 }
 
 /* The kernel did not answer, or more failed than could be told: nothing is known any more. */
@@ -439,8 +513,7 @@ static int on_portion(sd_event_source *s, void *userdata)
 {
 	struct reconcile *r = userdata;
 	struct step_error errors[ERRORS_KEPT];
-	size_t left = r->plan.n_steps - r->cursor;
-	size_t n = left < r->portion ? left : r->portion, n_errors = 0;
+	size_t n = next_portion(r), n_errors = 0;
 	nsec_t begun = now_ns();
 	int x;
 
@@ -492,7 +565,9 @@ void reconcile_want(struct reconcile *r, struct kernel_state *want, nsec_t since
 	r->generation++;
 	r->auditing = false;
 	begin(r, since);
-	if (in_step && plan_difference(r, before->state))
+	if (r->reading)
+		; /* which then plans for this */
+	else if (in_step && plan_difference(r, before->state))
 		run_plan(r);
 	else
 		replan(r);
@@ -590,19 +665,9 @@ int reconcile_observe(struct reconcile *r, const struct service_key *keys, size_
 	return 0;
 }
 
-int reconcile_diff(struct reconcile *r, struct plan *ret)
+int reconcile_diff(const struct reconcile *r, const struct kernel_state *have, struct plan *ret)
 {
-	struct kernel_state *fresh;
-	int n;
-
-	if (!r->want)
-		return -EAGAIN;
-	n = kernel_read(r->kernel, &fresh);
-	if (n < 0)
-		return n;
-	n = plan_make(ret, fresh, r->want->state, &r->options);
-	kernel_state_free(fresh);
-	return n;
+	return r->want ? plan_make(ret, have, r->want->state, &r->options) : -EAGAIN;
 }
 
 /* Applies the whole plan from what is there to `want`, at once. 0, or the first error. */
@@ -649,6 +714,7 @@ int reconcile_flush(struct reconcile *r)
 	r->generation++;
 	sd_event_source_set_enabled(r->defer, SD_EVENT_OFF);
 	sd_event_source_set_enabled(r->retry, SD_EVENT_OFF);
+	forget_reading(r);
 	r->stats.busy = false;
 	n = empty ? read_kernel(r) : -ENOMEM;
 	if (n >= 0)
@@ -707,6 +773,7 @@ struct reconcile *reconcile_free(struct reconcile *r)
 		return NULL;
 	if (r->job)
 		r->job->reconcile = NULL;
+	forget_reading(r);
 	sd_event_source_disable_unref(r->defer);
 	sd_event_source_disable_unref(r->retry);
 	plan_done(&r->plan);

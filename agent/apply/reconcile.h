@@ -62,8 +62,9 @@ void reconcile_want(struct reconcile *r, struct kernel_state *want, nsec_t since
 void reconcile_audit(struct reconcile *r);
 /* Reads the connection counts of these services into reconcile_have(). 0 or negative errno. */
 int reconcile_observe(struct reconcile *r, const struct service_key *keys, size_t n_keys);
-/* Reads the kernel anew and plans without applying. 0 or a negative errno. */
-int reconcile_diff(struct reconcile *r, struct plan *ret);
+/* Plans from what was read of the kernel, without applying. 0 or a negative errno; -EAGAIN: nothing is
+ * wanted yet. */
+int reconcile_diff(const struct reconcile *r, const struct kernel_state *have, struct plan *ret);
 /* Makes the link and the sets if they are missing, before it returns. 0 or a negative errno. */
 int reconcile_frame(struct reconcile *r);
 /* Removes every VIP before it returns, and stops wanting anything until the next

@@ -110,30 +110,42 @@ void view_why(struct daemon *d, const struct control_request *request, struct co
 	view_read_kernel(d, request, reply, query, answer_why);
 }
 
-void view_diff(struct daemon *d, const struct control_request *request, struct control_reply *reply)
+static json_object *plan_lines(const struct plan *plan)
 {
-	struct plan plan = {0};
+	json_object *list = json_object_new_array();
 	char buf[STEP_STRLEN], key[SERVICE_KEY_STRLEN];
-	json_object *list;
-	int r = reconcile_diff(d->reconcile, &plan);
 
-	if (r < 0) {
-		reply->status = 503;
-		reply->body = put_error(r == -EAGAIN ? "there is no table yet" : strerror(-r));
-		return;
-	}
-	list = json_object_new_array();
-	for (size_t i = 0; i < plan.n_steps; i++)
+	for (size_t i = 0; i < plan->n_steps; i++)
 		json_object_array_add(
-			list, json_object_new_string(step_format(&plan.steps[i], buf)));
-	for (size_t i = 0; i < plan.n_conflicts; i++) {
+			list, json_object_new_string(step_format(&plan->steps[i], buf)));
+	for (size_t i = 0; i < plan->n_conflicts; i++) {
 		AUTO_FREE char *text = xasprintf("conflict %s: made by someone else, left alone",
-			service_key_format(&plan.conflicts[i], key));
+			service_key_format(&plan->conflicts[i], key));
 
 		json_object_array_add(list, json_object_new_string(text));
 	}
+	return list;
+}
+
+static char *answer_diff(struct daemon *d, const struct kernel_state *have, int error,
+	const char *query, unsigned int *status)
+{
+	struct plan plan = {0};
+	char *text;
+	int r = error < 0 ? error : reconcile_diff(d->reconcile, have, &plan);
+
+	if (r < 0) {
+		*status = 503;
+		return put_error(r == -EAGAIN ? "there is no table yet" : strerror(-r));
+	}
+	text = put_to_text(plan_lines(&plan));
 	plan_done(&plan);
-	reply->body = put_to_text(list);
+	return text;
+}
+
+void view_diff(struct daemon *d, const struct control_request *request, struct control_reply *reply)
+{
+	view_read_kernel(d, request, reply, "", answer_diff);
 }
 
 void view_flush(

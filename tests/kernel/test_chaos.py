@@ -110,10 +110,11 @@ class Chaos:
     def damage(self):
         kind = self.rng.choice(["service", "destination", "edit", "route", "link", "set", "all", "stray"])
         # Two of the three marks by which a start knows its own are not removed at once: a vipd that runs mends
-        # that, and test_damage.py shows it, but here vipd may be dead.
+        # that, and test_damage.py shows it, but here vipd may be dead. One that was killed may have removed one
+        # of a service that it was just deleting.
         marks = {"set": "entry", "route": "route", "link": "route", "edit": "signature"}
         if kind in marks:
-            if self.since_quiet - {marks[kind]}:
+            if self.killed or self.since_quiet - {marks[kind]}:
                 kind = "destination"
             else:
                 self.since_quiet.add(marks[kind])
@@ -175,6 +176,8 @@ class Chaos:
             f"ipvsadm -a {service} -r 10.9.9.{self.rng.randrange(1, 250)}:99 -m"
 
     def kill(self):
+        if self.since_quiet:
+            self.quiet()
         self.killed = True
         self.forgotten |= self.leaving
         if self.node.vipd:
@@ -270,8 +273,12 @@ class Chaos:
             return f"container {n} {'registered' if n in self.registered else 'unregistered'}"
         if kind == "damage":
             # In here only IPVS as a whole, and what is the container's own.
-            self.containers[n].run(self.rng.choice(["ipvsadm -C", "ip route flush table local dev vipd0"]), check=False)
-            return f"container {n} damaged"
+            command = "ipvsadm -C"
+            if not self.killed and self.rng.random() < 0.5:
+                command = "ip route flush table local dev vipd0"
+                self.since_quiet.add("route")
+            self.containers[n].run(command, check=False)
+            return f"container {n} damaged: {command}"
         if kind == "leave" and n in self.registered:
             file.unlink()
         self.containers.pop(n).delete()

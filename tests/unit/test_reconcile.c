@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -36,6 +37,8 @@ struct world {
 	struct reconcile *reconcile;
 	struct kernel *model;
 	struct ip_addr bad; /* commands about this address fail, always */
+	pthread_t loop_thread;
+	size_t n_reads_in_loop; /* of the whole kernel */
 	size_t n_settled;
 };
 
@@ -49,9 +52,10 @@ static void handle_free(struct kernel *k)
 static int handle_read(struct kernel *k, unsigned int parts, const struct service_key *keys,
 	size_t n_keys, struct kernel_state *s)
 {
-	struct kernel *model = ((struct handle *)k)->world->model;
+	struct world *w = ((struct handle *)k)->world;
 
-	return model->ops->read(model, parts, keys, n_keys, s);
+	w->n_reads_in_loop += !keys && pthread_equal(pthread_self(), w->loop_thread);
+	return w->model->ops->read(w->model, parts, keys, n_keys, s);
 }
 
 static bool is_bad(const struct world *w, const struct step *step)
@@ -112,7 +116,7 @@ static void world_init(struct world *w, const struct model_kernel_options *model
 	struct reconcile_handler handler = {on_settled, w};
 	const char *what;
 
-	*w = (struct world){.model = model_kernel_new(model)};
+	*w = (struct world){.model = model_kernel_new(model), .loop_thread = pthread_self()};
 	assert_int_equal(sd_event_new(&w->loop), 0);
 	assert_true(auditor_new(w->loop, &w->auditor) >= 0);
 	assert_int_equal(
@@ -326,6 +330,38 @@ static void test_tried_again(void **state)
 	world_done(&w);
 }
 
+/* A failure is looked into beside the loop, and what is wanted meanwhile comes of it. */
+static void test_a_failure_does_not_hold_the_loop(void **state)
+{
+	struct world w;
+
+	world_init(&w, &faultless);
+	assert_int_equal(w.n_reads_in_loop, 1); /* the start's */
+	w.bad = key_of(7).address;
+	reconcile_want(w.reconcile, services(0, 20), 0);
+	while (reconcile_stats(w.reconcile)->n_failed == 0)
+		assert_true(sd_event_run(w.loop, 10000000) > 0);
+	assert_int_equal(w.n_settled, 0);
+	w.bad = (struct ip_addr){0};
+	reconcile_want(w.reconcile, services(0, 30), 0);
+	run_until_settled(&w);
+	assert_int_equal(w.n_settled, 1);
+	assert_int_equal(w.n_reads_in_loop, 1);
+	assert_in_step(&w, services(0, 30));
+	/* one that is under way at a flush brings nothing back */
+	w.bad = key_of(40).address;
+	reconcile_want(w.reconcile, services(0, 50), 0);
+	for (uint64_t n = reconcile_stats(w.reconcile)->n_failed;
+		reconcile_stats(w.reconcile)->n_failed == n;)
+		assert_true(sd_event_run(w.loop, 10000000) > 0);
+	assert_int_equal(reconcile_flush(w.reconcile), 0);
+	w.bad = (struct ip_addr){0};
+	reconcile_want(w.reconcile, services(0, 10), 0);
+	run_until_settled(&w);
+	assert_in_step(&w, services(0, 10));
+	world_done(&w);
+}
+
 static void test_failures_are_explained(void **state)
 {
 	struct step step = {.kind = STEP_ROUTE_ADD};
@@ -417,6 +453,7 @@ int main(void)
 		cmocka_unit_test(test_set_aside),
 		cmocka_unit_test(test_tried_again),
 		cmocka_unit_test(test_failures_are_explained),
+		cmocka_unit_test(test_a_failure_does_not_hold_the_loop),
 		cmocka_unit_test(test_one_change),
 		cmocka_unit_test(test_foreign),
 	};
