@@ -93,6 +93,7 @@ struct service {
 	uint32_t flags;                /* IP_VS_SVC_F_*, without the kernel's own HASHED bit */
 	uint32_t timeout;              /* s; see SERVICE_SIGNATURE */
 	uint32_t netmask;              /* network order for IPv4, prefix length for IPv6 */
+	uint32_t place;                /* in the kernel's order, from 1; 0: it was not read */
 	unsigned int n_shares;         /* states that hold it beside the first; atomic */
 	size_t n_destinations;
 	size_t destinations_allocated;

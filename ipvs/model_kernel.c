@@ -75,15 +75,17 @@ static void trash_add(struct model_kernel *m, const struct service_key *key,
 		(struct trash_entry){.key = *key, .destination = *destination};
 }
 
-/* An addition looks for its former self in the whole list. */
+/* An addition looks for its former self in the list, from the latest to the first. */
 static void trash_search(struct model_kernel *m, const struct step *step)
 {
-	for (size_t i = 0; i < m->counters.n_trash; i++) {
+	for (size_t i = m->counters.n_trash; i-- > 0;) {
 		m->counters.cost++;
 		if (service_key_cmp(&m->trash[i].key, &step->key) ||
 			destination_cmp(&m->trash[i].destination, &step->destination))
 			continue;
-		m->trash[i] = m->trash[--m->counters.n_trash];
+		m->counters.n_trash--;
+		memmove(&m->trash[i], &m->trash[i + 1],
+			(m->counters.n_trash - i) * sizeof(*m->trash));
 		return;
 	}
 }
@@ -149,6 +151,7 @@ static int copy_service(struct model_kernel *m, const struct service *from, bool
 	if (!to)
 		return -ENOMEM;
 	*to = *from;
+	to->place = (uint32_t)s->n_services;
 	to->n_destinations = to->destinations_allocated = 0;
 	to->n_shares = 0;
 	to->destinations = NULL;

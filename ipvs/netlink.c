@@ -125,6 +125,7 @@ static int on_service(void *userdata, const struct nlmsghdr *message)
 	if (!svc)
 		return -ENOMEM;
 	*svc = parsed;
+	svc->place = (uint32_t)state->n_services;
 	return 0;
 }
 

@@ -20,6 +20,7 @@
 
 #include <errno.h>
 
+#include "agent/apply/additions.h"
 #include "agent/apply/wanted.h"
 #include "agent/log.h"
 
@@ -62,6 +63,8 @@ struct reconcile {
 	struct reconcile_handler handler;
 	struct reconcile_stats stats;
 	struct kernel_state *have;
+	struct kernel_state
+		*lost; /* while a repair runs: what was there before others changed it */
 	struct wanted *want;
 	uint64_t generation; /* moves with every portion and wanted state: what an audit saw is old
 			      */
@@ -180,6 +183,8 @@ static void skip_aside(struct reconcile *r)
 
 static void run_plan(struct reconcile *r)
 {
+	if (r->lost)
+		additions_sort(&r->plan, r->lost);
 	r->stats.n_conflicts = r->plan.n_conflicts;
 	r->cursor = 0;
 	r->n_errors = 0;
@@ -303,6 +308,7 @@ static void arm_retry(struct reconcile *r)
 static void settle(struct reconcile *r)
 {
 	drop_steps(&r->plan);
+	r->lost = kernel_state_free(r->lost);
 	r->cursor = 0;
 	sd_event_source_set_enabled(r->defer, SD_EVENT_OFF);
 	r->stats.busy = false;
@@ -344,27 +350,31 @@ static void on_read(struct audit *a)
 			replan(r);
 		}
 	}
+	kernel_state_free(a->have);
 	free(job);
+}
+
+/* Has the auditor read; nothing is applied until it is done. */
+static void read_beside(struct reconcile *r)
+{
+	struct audit_job *job = xcalloc(1, sizeof(*job));
+
+	sd_event_source_set_enabled(r->defer, SD_EVENT_OFF);
+	job->reconcile = r;
+	job->audit = (struct audit){.open = r->kernel_options, .done = on_read, .userdata = job};
+	r->reading = job;
+	auditor_submit(r->auditor, &job->audit);
 }
 
 /* The next plan starts from what is really there. */
 static void read_and_replan(struct reconcile *r)
 {
-	struct audit_job *job;
-
-	sd_event_source_set_enabled(r->defer, SD_EVENT_OFF);
-	if (!r->auditor) {
-		if (read_kernel(r) < 0)
-			settle(r);
-		else
-			replan(r);
-		return;
-	}
-	job = xcalloc(1, sizeof(*job));
-	job->reconcile = r;
-	job->audit = (struct audit){.open = r->kernel_options, .done = on_read, .userdata = job};
-	r->reading = job;
-	auditor_submit(r->auditor, &job->audit);
+	if (r->auditor)
+		read_beside(r);
+	else if (read_kernel(r) < 0)
+		settle(r);
+	else
+		replan(r);
 }
 
 /* Whatever it finds is not waited for any more. */
@@ -579,10 +589,13 @@ static void repair(struct reconcile *r, struct audit *a)
 {
 	char buf[STEP_STRLEN];
 
-	kernel_state_free(r->have);
+	kernel_state_free(r->lost);
+	r->lost = r->have;
 	r->have = STEAL(a->have);
-	if (a->plan.n_steps == 0)
+	if (a->plan.n_steps == 0) {
+		r->lost = kernel_state_free(r->lost);
 		return;
+	}
 	if (!r->failing)
 		log_warning("kernel: differs from the table in %zu steps, repairing: %s%s",
 			a->plan.n_steps, step_format(&a->plan.steps[0], buf),
@@ -715,6 +728,7 @@ int reconcile_flush(struct reconcile *r)
 	sd_event_source_set_enabled(r->defer, SD_EVENT_OFF);
 	sd_event_source_set_enabled(r->retry, SD_EVENT_OFF);
 	forget_reading(r);
+	r->lost = kernel_state_free(r->lost);
 	r->stats.busy = false;
 	n = empty ? read_kernel(r) : -ENOMEM;
 	if (n >= 0)
@@ -778,6 +792,7 @@ struct reconcile *reconcile_free(struct reconcile *r)
 	sd_event_source_disable_unref(r->retry);
 	plan_done(&r->plan);
 	kernel_state_free(r->have);
+	kernel_state_free(r->lost);
 	wanted_unref(r->want);
 	kernel_free(r->kernel);
 	free(r->aside);

@@ -6,6 +6,7 @@ looks each destination up in its list of deleted ones, so this is the dearest ch
 
 usage: bench_vipd.py VIPD"""
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import guest
 sys.path.insert(0, str(guest.REPO / "tests" / "standin"))
 from standin_control import UnixConnection  # noqa: E402
 
-VIPS, BACKENDS, CHANGES = 10000, 10, 5
+VIPS, BACKENDS, CHANGES = int(os.environ.get("VIPD_BENCH_SERVICES") or 10000), 10, 5
 
 
 class Vipd:

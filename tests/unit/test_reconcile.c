@@ -330,6 +330,37 @@ static void test_tried_again(void **state)
 	world_done(&w);
 }
 
+/* `ipvsadm -C` of a large table: what was deleted last is put back first, where the kernel finds it
+ * at once. */
+static void test_all_deleted_by_hand(void **state)
+{
+	const size_t n_services = 2000, n_destinations = 3 * n_services;
+	struct kernel_state *there;
+	struct step_error error;
+	struct world w;
+	size_t n;
+
+	world_init(&w, &faultless);
+	reconcile_want(w.reconcile, services(0, (unsigned int)n_services), 0);
+	run_until_settled(&w);
+	audit(&w); /* learns the kernel's order */
+	there = model_kernel_state(w.model);
+	while (there->n_services > 0) {
+		struct step step = {STEP_SERVICE_DEL, .key = there->services[0]->key};
+
+		assert_int_equal(kernel_apply(w.model, &step, 1, &error, 1, &n), 0);
+	}
+	assert_int_equal(model_kernel_counters(w.model)->n_trash, n_destinations);
+	audit(&w);
+	assert_int_equal(model_kernel_counters(w.model)->n_trash, 0);
+	print_message("# %zu entries of %zu looked at to find %zu\n",
+		model_kernel_counters(w.model)->cost, n_destinations, n_destinations);
+	/* in any other order it is thousands for each */
+	assert_true(model_kernel_counters(w.model)->cost <= 3 * n_destinations);
+	assert_in_step(&w, services(0, (unsigned int)n_services));
+	world_done(&w);
+}
+
 /* A failure is looked into beside the loop, and what is wanted meanwhile comes of it. */
 static void test_a_failure_does_not_hold_the_loop(void **state)
 {
@@ -453,6 +484,7 @@ int main(void)
 		cmocka_unit_test(test_set_aside),
 		cmocka_unit_test(test_tried_again),
 		cmocka_unit_test(test_failures_are_explained),
+		cmocka_unit_test(test_all_deleted_by_hand),
 		cmocka_unit_test(test_a_failure_does_not_hold_the_loop),
 		cmocka_unit_test(test_one_change),
 		cmocka_unit_test(test_foreign),
