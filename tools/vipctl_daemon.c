@@ -568,14 +568,14 @@ static int judge_backends(json_object *flat)
 	return 0;
 }
 
-static void show_flat(json_object *flat)
+static void show_flat(json_object *flat, const char *agent)
 {
 	static const char *const headings[] = {
 		"BACKEND", "VIP", "PROTO", "WEIGHT", "ACTIVE", "INACTIVE", "TASK", "KERNEL"};
 	struct columns *c;
 
 	if (get_length(flat) == 0) {
-		puts("There are no backends.");
+		printf("There are no backends%s%s.\n", agent ? " on " : "", agent ? agent : "");
 		return;
 	}
 	c = columns_new(8, headings);
@@ -611,10 +611,12 @@ int run_backends(const struct options *o, int argc, char **argv)
 		keep_agent(vips, argv[0]);
 	flat = flatten(vips);
 	status = judge_backends(flat);
+	if (!o->json)
+		disarm_answer(flat);
 	if (o->json)
 		print_json(flat);
 	else
-		show_flat(flat);
+		show_flat(flat, argc > 0 ? argv[0] : NULL);
 	json_object_put(flat);
 	json_object_put(vips);
 	return status;

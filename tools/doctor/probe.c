@@ -165,14 +165,13 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *userdata)
 
 /* No secret is sent, and nothing but the answer's time is believed: so certificates, which a wrong
  * clock makes look invalid, are not looked at. */
-static CURL *prepare(struct master *m, struct date *date, const char *url)
+static CURL *prepare(struct date *date, const char *url)
 {
 	CURL *easy = curl_easy_init();
 
 	if (!easy)
 		abort();
 	curl_easy_setopt(easy, CURLOPT_URL, url);
-	curl_easy_setopt(easy, CURLOPT_PRIVATE, m);
 	curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
@@ -183,26 +182,68 @@ static CURL *prepare(struct master *m, struct date *date, const char *url)
 	return easy;
 }
 
-static void ask_master(struct master *m)
-{
-	char *url = textf("%s/health", m->url);
-	struct date date = {0};
-	CURL *easy = prepare(m, &date, url);
-	CURLcode code = curl_easy_perform(easy);
+/* One question under way. */
+struct question {
+	struct master *master;
+	char *url;
+	struct date date;
+	CURL *easy;
+};
 
-	if (code != CURLE_OK)
-		m->problem = textf("%s: %s", url, curl_easy_strerror(code));
-	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &m->status);
-	m->dated = date.known;
-	m->ahead = date.ahead;
-	curl_easy_cleanup(easy);
-	free(url);
+static void begin(CURLM *multi, struct question *q, struct master *m)
+{
+	q->master = m;
+	q->url = textf("%s/health", m->url);
+	q->easy = prepare(&q->date, q->url);
+	curl_easy_setopt(q->easy, CURLOPT_PRIVATE, q);
+	curl_multi_add_handle(multi, q->easy);
 }
 
+static void hear_answers(CURLM *multi)
+{
+	struct question *q;
+	CURLMsg *message;
+	int left;
+
+	while ((message = curl_multi_info_read(multi, &left))) {
+		if (message->msg != CURLMSG_DONE)
+			continue;
+		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &q);
+		if (message->data.result != CURLE_OK)
+			q->master->problem =
+				textf("%s: %s", q->url, curl_easy_strerror(message->data.result));
+		curl_easy_getinfo(q->easy, CURLINFO_RESPONSE_CODE, &q->master->status);
+		q->master->dated = q->date.known;
+		q->master->ahead = q->date.ahead;
+	}
+}
+
+static void end(CURLM *multi, struct question *q)
+{
+	curl_multi_remove_handle(multi, q->easy);
+	curl_easy_cleanup(q->easy);
+	free(q->url);
+}
+
+/* Each ends by its own time-out, so all do. */
 void probe_masters(struct master *masters, size_t n)
 {
+	struct question *questions = calloc(n + 1, sizeof(*questions));
+	CURLM *multi = curl_multi_init();
+	int n_running = 0;
+
+	if (!questions || !multi)
+		abort();
 	for (size_t i = 0; i < n; i++)
-		ask_master(&masters[i]);
+		begin(multi, &questions[i], &masters[i]);
+	do {
+		curl_multi_perform(multi, &n_running);
+		hear_answers(multi);
+	} while (n_running && curl_multi_poll(multi, NULL, 0, PATIENCE_MS, NULL) == CURLM_OK);
+	for (size_t i = 0; i < n; i++)
+		end(multi, &questions[i]);
+	curl_multi_cleanup(multi);
+	free(questions);
 }
 
 /* --- names ------------------------------------------------------------------------------ */
