@@ -36,8 +36,8 @@
 #define ACCEPT_TURNS 20
 #define ACCEPT_INTERVAL 100000
 #define MAX_CLIENTS 64
-/* RFC 7766 asks for some seconds. */
-#define IDLE_TIMEOUT (10 * NSEC_PER_SEC)
+/* RFC 7766: on the order of a few seconds. */
+#define IDLE_TIMEOUT (5 * NSEC_PER_SEC)
 #define RETRY_INTERVAL (10 * NSEC_PER_SEC)
 
 struct listener {

@@ -274,6 +274,28 @@ print(1)""")
     assert node.rss() < 60 << 20
 
 
+def test_tcp_clients_that_are_quiet_are_let_go(node):
+    """Half a query now and then is quiet too; whole ones are not."""
+    waited = talk(node, f"""
+import threading
+whole, waited = bytes.fromhex("{frame(query(REDIS)).hex()}"), [0, 0]
+def idle(i, first):
+    s, began = connect(), time.monotonic()
+    s.settimeout(20)
+    s.send(first)
+    while len(first) > 1 and time.monotonic() - began < 1: receive(s, {len(query(REDIS)) + 18}); time.sleep(1); s.send(whole)
+    if len(first) == 1: time.sleep(3); s.send(whole[1:2])
+    try: receive(s)
+    except ConnectionResetError: pass
+    waited[i] = time.monotonic() - began
+threads = [threading.Thread(target=idle, args=a) for a in ((0, whole[:1]), (1, whole))]
+for t in threads: t.start()
+for t in threads: t.join()
+print(json.dumps(waited))""")
+    assert 4.9 < waited[0] < 7 and 5.9 < waited[1] < 9, waited
+    assert node.get("/v1/status")["dns"]["timed_out"] == 2
+
+
 def test_datagrams_that_are_no_query(node):
     talk(node, f"""
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
