@@ -3,6 +3,9 @@
 #include "agent/serve/why_steps.h"
 #include "agent/source/names.h"
 
+/* Tasks that are left out and may have to do with what is asked. */
+#define LEFT_OUT_SHOWN 3
+
 void why_check_source(struct trace *t)
 {
 	const struct feed_stats *s = t->in->source;
@@ -62,8 +65,42 @@ static void add_rejection(struct trace *t, enum mark mark, const struct mesos_re
 		r->detail);
 }
 
+/* True if a task that was behind this VIP, or this very one, has this id. */
+static bool was_behind(const struct trace *t, const struct gone_item *g, const char *task)
+{
+	if (g->task)
+		return strcmp(g->task, task) == 0;
+	for (size_t i = 0; i < gone_count(t->in->gone); i++) {
+		const struct gone_item *other = gone_get(t->in->gone, i);
+
+		if (other->task && strcmp(other->task, task) == 0 &&
+			service_key_cmp(&other->service, &g->service) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Tasks that are left out whole, such as for their agent: of these only the id is known, not what
+ * labels they have. `of`: only those that were behind this; NULL: any. Returns their number. */
+static size_t add_left_out(struct trace *t, enum mark mark, const struct gone_item *of)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < t->in->table->n_rejections && n < LEFT_OUT_SHOWN; i++) {
+		const struct mesos_rejection *r = &t->in->table->rejections[i];
+
+		if (*r->key || !*r->task || (of && !was_behind(t, of, r->task)))
+			continue;
+		add_rejection(t, mark, r);
+		n++;
+	}
+	return n;
+}
+
 static void add_gone(struct trace *t, const struct gone_item *g)
 {
+	if (add_left_out(t, MARK_BAD, g))
+		return;
 	why_step(t, MARK_BAD,
 		"if it should be there: see in the framework why its task ended or lost its label",
 		"%s%s left the document %.1f s ago: its task%s ended, or lost %s label",
@@ -119,6 +156,7 @@ void why_check_document(struct trace *t)
 			"no VIP, no backend and no task with a VIP label is called so; %zu tasks "
 			"run",
 			n);
+		add_left_out(t, MARK_NOTE, NULL);
 		break;
 	}
 	t->stopped = true;

@@ -231,6 +231,27 @@ static void test_rejections(void **state)
 	expect_well(w, VIP_ADDRESS);
 }
 
+/* A task that is left out whole: its labels are not known, only what it was. */
+static void test_left_out_whole(void **state)
+{
+	struct vip_table empty = {.n_rejections = 1};
+	struct vip_table_diff diff;
+	struct world *w = *state;
+
+	w->rejection = (struct mesos_rejection){MESOS_REJECT_NO_ADDRESS, "redis.one", "marathon",
+		"", "", "host name \"x\" is not resolved"};
+	empty.rejections = &w->rejection;
+	vip_table_diff(&w->table, &empty, &diff);
+	gone_note(w->gone, &w->table, &empty, &diff, NOW - NSEC_PER_SEC);
+	vip_table_diff_done(&diff);
+	w->in.table = &empty;
+	expect_blame(w, NAME, "host name \"x\" is not resolved");
+	expect_blame(w, "redis.one", "host name \"x\" is not resolved");
+	expect_blame(w, "redis.two", "left the document");
+	expect_blame(w, "web.marathon", "no VIP");
+	expect_step(w, "web.marathon", "note", "task redis.one");
+}
+
 static void test_moved_from_home(void **state)
 {
 	struct world *w = *state;
@@ -452,6 +473,7 @@ int main(void)
 		T(test_nothing_of_that_name),
 		T(test_source),
 		T(test_rejections),
+		T(test_left_out_whole),
 		T(test_moved_from_home),
 		T(test_refusals),
 		T(test_weights),
