@@ -5,8 +5,8 @@
 
 /* Readings are at least this far apart: rates over less are noise. */
 #define METER_INTERVAL NSEC_PER_SEC
-/* And so many times as long as one takes: 2 % of a processor. */
-#define METER_IDLE 50
+/* And so many times as long as one takes: 5 % of a processor, while somebody looks. */
+#define METER_IDLE 20
 /* An older reading is not shown, but a new one waited for. */
 #define METER_STALE (5 * NSEC_PER_SEC)
 /* A rate over more than this is history. */
@@ -21,6 +21,7 @@ struct meter {
 	struct auditor *auditor;
 	struct audit audit;
 	bool reading;
+	bool cold; /* the last reading had none before it, and asked for everything: no measure */
 	struct traffic_table *before, *now, *fresh;
 	nsec_t before_at, now_at;
 	int error;
@@ -81,6 +82,7 @@ static void on_read(struct audit *audit)
 	traffic_table_free(m->before);
 	m->before = m->now;
 	m->before_at = m->now_at;
+	m->cold = !m->before;
 	m->now = STEAL(m->fresh);
 	m->now_at = now_ns();
 	answer_all(m);
@@ -95,7 +97,8 @@ static void read_again(struct meter *m)
 void meter_ask(struct meter *m, meter_ready_t ready, void *userdata)
 {
 	nsec_t age = m->stats.n_readings ? now_ns() - m->now_at : UINT64_MAX;
-	bool due = age >= METER_INTERVAL && age >= METER_IDLE * m->stats.last_duration;
+	nsec_t pause = (m->cold ? 1 : METER_IDLE) * m->stats.last_duration;
+	bool due = age >= METER_INTERVAL && age >= pause;
 
 	if (!m->auditor) {
 		m->error = -EOPNOTSUPP;

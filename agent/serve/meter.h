@@ -3,7 +3,7 @@
 /*
  * What goes through IPVS, for those who want to look. The kernel's counters are read beside the
  * loop, by the auditor's thread; only when somebody asks; and so seldom that it never takes more than
- * 2 % of a processor. Who asks more often gets the last reading, with its age.
+ * 5 % of a processor. Who asks more often gets the last reading, with its age.
  */
 #include "agent/apply/audit.h"
 
