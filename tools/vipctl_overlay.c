@@ -24,9 +24,9 @@ static int show_members(json_object *nodes)
 	for (size_t i = 0; i < json_object_array_length(nodes); i++) {
 		json_object *n = json_object_array_get_idx(nodes, i);
 		const char *note = get_bool(n, "self")               ? "this node"
-				   : get_bool(n, "held")             ? "flaps: held down"
 				   : get_bool(n, "backends_removed") ? "its backends are removed"
 								     : "";
+		char time[32];
 
 		columns_add(c, "%s", get_text(n, "address", "?"));
 		columns_add(c, "%s", get_text(n, "status", "?"));
@@ -34,7 +34,11 @@ static int show_members(json_object *nodes)
 		columns_add(c, "%zu", json_object_array_length(get(n, "neighbours")));
 		columns_add(c, "%s", get_text(n, "software", "-"));
 		columns_add(c, "%s", get_text(n, "id", "?"));
-		columns_add(c, "%s", note);
+		if (get_bool(n, "held"))
+			columns_add(c, "went down %" PRIi64 " times: held down for %s more",
+				get_int(n, "flaps"), time_text(get_seconds(n, "held_for"), time));
+		else
+			columns_add(c, "%s", note);
 	}
 	columns_print(c, stdout, 0);
 	return 0;

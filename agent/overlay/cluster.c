@@ -10,6 +10,11 @@
 /* How often the members are remembered on disk, the first time and then. */
 #define REMEMBER_FIRST (20 * NSEC_PER_SEC)
 #define REMEMBER (300 * NSEC_PER_SEC)
+/* A node that returns for the second time in a row is held down for so long, longer than what a
+ * flapping cable or a rebooting switch takes; then twice as long each time, up to HOLD_MAX, in which
+ * one return is forgiven as well. */
+#define HOLD (5 * NSEC_PER_SEC)
+#define HOLD_MAX (300 * NSEC_PER_SEC)
 /* Members that the file holds at most: enough to find the way back in. */
 #define REMEMBERED_MAX 256
 /* Between two tries to open the overlay, where the address or the port may become free. */
@@ -443,8 +448,8 @@ static struct liveness *new_liveness(const struct config *config)
 {
 	struct health_options health = {
 		.confirm = config->dead_confirm,
-		.hold = 5 * NSEC_PER_SEC,
-		.hold_max = 300 * NSEC_PER_SEC,
+		.hold = HOLD,
+		.hold_max = HOLD_MAX,
 	};
 
 	return liveness_new(&health);

@@ -44,6 +44,9 @@ static json_object *member_view(const struct daemon *d, const struct overlay_sna
 	for (size_t k = 0; k < n; k++)
 		if (ip_addr_cmp(&healths[k].agent, &a) == 0) {
 			put_bool(o, "held", healths[k].until != 0);
+			put_duration(o, "held_for",
+				healths[k].until > now_ns() ? healths[k].until - now_ns() : 0);
+			put_int(o, "flaps", healths[k].n_flaps);
 			put_bool(o, "backends_removed", healths[k].health == HEALTH_CONFIRMED);
 		}
 	return o;

@@ -99,12 +99,19 @@ const char *why_weight_words(const struct vip_backend *b, const char **ret_mend)
 	return NULL;
 }
 
-static enum health health_of(const struct trace *t, const struct vip_backend *b)
+static const struct node_health *find_health(const struct trace *t, const struct vip_backend *b)
 {
 	for (size_t i = 0; i < t->in->n_healths; i++)
 		if (ip_addr_cmp(&t->in->healths[i].agent, &b->agent) == 0)
-			return t->in->healths[i].health;
-	return HEALTH_UP;
+			return &t->in->healths[i];
+	return NULL;
+}
+
+static enum health health_of(const struct trace *t, const struct vip_backend *b)
+{
+	const struct node_health *n = find_health(t, b);
+
+	return n ? n->health : HEALTH_UP;
 }
 
 /* If no node of the VIP's is up, all its backends stay. */
@@ -123,7 +130,15 @@ static const char health_mend[] = "see to the node: vipctl members shows what is
 const char *why_health_words(
 	const struct trace *t, const struct vip_backend *b, const char **ret_mend)
 {
+	const struct node_health *n = find_health(t, b);
+
 	*ret_mend = health_mend;
+	if (n && n->until && any_up(t)) {
+		*ret_mend = "none needed if the node stays up: vipctl members shows for how long "
+			    "it is held";
+		return "its node is up again, but has gone down often of late: it is held down for "
+		       "a while";
+	}
 	switch (any_up(t) ? health_of(t, b) : HEALTH_UP) {
 	case HEALTH_UP:
 		*ret_mend = NULL;

@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from overlay import quantiles, wait_until
+from overlay import VIPCTL, quantiles, wait_until
 
 KNOWN = 2.0  # s, for what takes 0.4 s
 
@@ -146,3 +146,27 @@ def test_lost_and_killed_are_told_apart(overlay):
     assert len(overlay.first_out(lost, when, survivors)) == len(survivors)
     time.sleep(3)
     assert overlay.disturbed(when, about=overlay.others(lost)) == []
+
+
+@pytest.mark.overlay(nodes=4)
+def test_one_that_flaps_is_held_down_and_shown(overlay):
+    """The first return is free; the second one is held for 5 s, as vipctl members tells."""
+    overlay.up()
+    flapping, *others = overlay.nodes
+    judge = others[0]
+    shown = lambda: {m["address"]: m for m in judge.get("/v1/nodes")}[flapping.address]
+    weight = lambda: judge.weights().get(flapping.address)
+    for held in (False, True):
+        overlay.cut(flapping)
+        wait_until(lambda: not weight(), "its backend gets nothing", 10)
+        overlay.mend(flapping)
+        wait_until(lambda: shown()["status"] == "up", "it is linked again", 30)
+        if not held:
+            wait_until(weight, "it is used at once", 3)
+    came_back = time.monotonic()
+    node = shown()
+    assert node["held"] and 0 < node["held_for"] <= 5 and node["flaps"] == 2 and not weight()
+    assert "went down 2 times: held down for" in judge.run([str(VIPCTL), f"--socket={judge.socket}", "members"]).stdout
+    wait_until(weight, "it is used again", 10)
+    assert time.monotonic() - came_back > 3
+    assert not shown().get("held")

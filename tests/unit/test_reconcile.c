@@ -227,7 +227,7 @@ static void test_failures(void **state)
 		struct world w;
 		unsigned int n_audits = 0;
 
-		print_message("seed %u\n", seed);
+		print_message("# seed %u\n", seed);
 		world_init(&w, &(struct model_kernel_options){.seed = seed, .lose_one_in = 50});
 		for (unsigned int i = 0; i < 4; i++) {
 			reconcile_want(w.reconcile, services(i * 20, 40 + seed), 0);

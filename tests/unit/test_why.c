@@ -341,6 +341,9 @@ static void test_node_health(void **state)
 	expect_blame(w, "redis.one", "its node is down");
 	expect_step(w, NAME, "note", "its node is down");
 	expect_well(w, NAME);
+	down[0].until = 1; /* it is back, and held */
+	expect_blame(w, "redis.one", "held down for a while");
+	down[0].until = 0;
 	down[0].health = HEALTH_CONFIRMED;
 	service_remove_destination(w->have->services[0], &w->backends[0].address, 31000);
 	expect_blame(w, "redis.one", "it was removed");
