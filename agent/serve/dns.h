@@ -14,6 +14,7 @@ struct dns;
 
 struct dns_stats {
 	struct dns_counts udp, tcp;
+	uint64_t n_lost;      /* UDP queries that came while the socket's buffer was full */
 	uint64_t n_unsent;    /* UDP answers that the kernel did not take */
 	uint64_t n_accepted;  /* TCP clients, ever */
 	uint64_t n_displaced; /* of them, those cut off because more came than are served at once */

@@ -439,6 +439,8 @@ static void dns_metrics(FILE *f, const struct daemon *d)
 		"UDP answers that did not fit.");
 	metrics_counter(f, "vipd_dns_ignored_total", (double)(s.udp.n_ignored + s.tcp.n_ignored),
 		"Messages that are no queries.");
+	metrics_counter(f, "vipd_dns_lost_total", (double)s.n_lost,
+		"UDP queries that came while the socket's buffer was full.");
 	metrics_counter(f, "vipd_dns_unsent_total", (double)s.n_unsent,
 		"UDP answers that the kernel did not take.");
 	metrics_gauge(f, "vipd_dns_clients", (double)s.n_clients, "TCP clients.");

@@ -226,6 +226,7 @@ static json_object *dns_view(const struct daemon *d)
 	put_int(o, "names", zone ? dns_zone_n_names(zone) : 0);
 	json_object_object_add(o, "udp", dns_counts_view(&s.udp));
 	json_object_object_add(o, "tcp", dns_counts_view(&s.tcp));
+	put_int(o, "lost", s.n_lost);
 	put_int(o, "unsent", s.n_unsent);
 	put_int(o, "clients", s.n_clients);
 	put_int(o, "accepted", s.n_accepted);

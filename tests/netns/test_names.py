@@ -311,6 +311,26 @@ print(1)""")
     assert node.get("/v1/status")["dns"]["udp"]["ignored"] == 3
 
 
+def test_queries_wait_while_vipd_is_busy(node):
+    """And those for which there is no room any more are counted."""
+    before = node.get("/v1/status")["dns"]
+    node.send(signal.SIGSTOP)
+    try:
+        talk(node, f"""
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect(("127.0.0.61", 53))
+for i in range(20000): s.send(bytes.fromhex("{query(REDIS).hex()}"))
+print(1)""")
+    finally:
+        node.send(signal.SIGCONT)
+
+    def all_taken():
+        now = node.get("/v1/status")["dns"]
+        taken = now["udp"]["queries"] - before["udp"]["queries"]
+        return taken if taken + now["lost"] - before["lost"] == 20000 else None
+    assert 10000 < wait_until(all_taken, "each is taken or lost") < 20000
+
+
 def test_a_port_that_is_taken(overlay, node):
     """The rest goes on; it is told, and mended as soon as it can be. A reload adds and removes addresses."""
     conf = overlay.dir / "vipd.conf"
