@@ -70,6 +70,8 @@ static int show_links(json_object *answer)
 		columns_add(c, "%s%s%s", get_bool(l, "listed") ? "edge" : "greeting",
 			get_bool(l, "testing") ? ", being tested" : "",
 			get_bool(l, "tcp_only") ? ", TCP ONLY" : "");
+		if (get_bool(l, "testing") || get_bool(l, "tcp_only"))
+			columns_style(c, STYLE_WARNING);
 	}
 	columns_print(c, stdout, 0);
 	printf("\n%" PRId64 " members, %" PRId64 " reachable; %" PRId64

@@ -327,10 +327,10 @@ def test_vipd_lacks_privileges_and_files(overlay):
                f"--node-address={node.address}", "--ipv6=no", f"--socket={node.socket}", f"--state-dir={node.dir}",
                f"--key-file={overlay.key_file}"]
     node.process = subprocess.Popen(
-        ["nsenter", f"--net=/run/netns/{node.netns}", "setpriv", "--bounding-set=-sys_admin", *command],
+        ["nsenter", f"--net=/run/netns/{node.netns}", "setpriv", "--bounding-set=-net_bind_service", *command],
         stdin=subprocess.DEVNULL, stderr=open(node.log, "wb"), start_new_session=True)
     wait_until(lambda: node.ask("/v1/status"), "it runs")
-    f = finds(node, "privileges", "CAP_SYS_ADMIN", severity="warning")
+    f = finds(node, "privileges", "CAP_NET_BIND_SERVICE", severity="warning")
     assert "CapabilityBoundingSet" in f["mend"]
     n = len(os.listdir(f"/proc/{node.process.pid}/fd"))
     subprocess.run(["prlimit", f"--pid={node.process.pid}", f"--nofile={n + 3}"], check=True)

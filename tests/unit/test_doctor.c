@@ -371,8 +371,26 @@ static void test_capability_is_missing(void **state)
 {
 	struct world *w = *state;
 
-	set_text(w, FACT_PID_STATUS, "CapEff:\t0000000000001000\n"); /* CAP_NET_ADMIN alone */
-	expect(w, "privileges", SEVERITY_WARNING, "CAP_SYS_ADMIN", "CapabilityBoundingSet");
+	set_text(w, FACT_PID_STATUS, "CapEff:\t0000000000003000\n"); /* NET_ADMIN, NET_RAW */
+	expect(w, "privileges", SEVERITY_WARNING, "CAP_SYS_ADMIN", "container-namespaces.conf");
+}
+
+static void test_no_container_needs_no_capability(void **state)
+{
+	struct world *w = *state;
+
+	set_text(w, FACT_PID_STATUS, "CapEff:\t0000000000003000\n");
+	set_part(w->f.status, "namespaces", "{\"registered\": 0}");
+	checks_run(&w->f, &w->out);
+	assert_int_equal(w->out.worst, SEVERITY_OK);
+}
+
+static void test_rules_need_a_raw_socket(void **state)
+{
+	struct world *w = *state;
+
+	set_text(w, FACT_PID_STATUS, "CapEff:\t0000000000201000\n"); /* NET_ADMIN, SYS_ADMIN */
+	expect(w, "privileges", SEVERITY_WARNING, "CAP_NET_RAW", "CapabilityBoundingSet");
 }
 
 static void test_files_run_out(void **state)
@@ -696,6 +714,8 @@ int main(void)
 		T(test_module_is_missing),
 		T(test_ipvs_is_missing),
 		T(test_capability_is_missing),
+		T(test_no_container_needs_no_capability),
+		T(test_rules_need_a_raw_socket),
 		T(test_files_run_out),
 		T(test_conntrack_is_full),
 		T(test_conntrack_is_nearly_full),

@@ -95,43 +95,72 @@ void check_modules(const struct facts *f, struct findings *out)
 
 /* --- the daemon's process ------------------------------------------------------------- */
 
+static bool always(const struct facts *f)
+{
+	return true;
+}
+
+static bool has_containers(const struct facts *f)
+{
+	json_object *n = get(f->status, "namespaces");
+
+	return get_int(n, "registered") + get_int(n, "bad_files") > 0;
+}
+
+static bool has_rules(const struct facts *f)
+{
+	return get_bool(get(f->status, "firewall"), "wanted");
+}
+
+static bool has_names(const struct facts *f)
+{
+	return *facts_config(f, "dns_listen", "") != '\0';
+}
+
 static const struct {
 	unsigned int number;
 	const char *name, *what;
-	const char *if_key; /* needed if this key of the configuration is not empty; NULL: always */
+	bool (*is_needed)(const struct facts *f);
 } capabilities[] = {
-	{12, "CAP_NET_ADMIN", "to program IPVS, routes and sets", NULL},
-	{21, "CAP_SYS_ADMIN", "to enter containers' network namespaces (cni_dir)", "cni_dir"},
-	{10, "CAP_NET_BIND_SERVICE", "to serve names on port 53 (dns_listen)", "dns_listen"},
+	{12, "CAP_NET_ADMIN", "to program IPVS, routes and sets", always},
+	{13, "CAP_NET_RAW", "to write iptables rules that name its sets", has_rules},
+	{21, "CAP_SYS_ADMIN", "to enter containers' network namespaces", has_containers},
+	{10, "CAP_NET_BIND_SERVICE", "to serve names on port 53", has_names},
 };
+
+static char *capability_mend(const char *name)
+{
+	if (strcmp(name, "CAP_SYS_ADMIN") == 0)
+		return textf("make container-namespaces.conf, which stands beside vipd's README, a "
+			     "drop-in of its unit: /etc/systemd/system/vipd.service.d/; systemctl "
+			     "daemon-reload; systemctl restart vipd");
+	return textf(
+		"systemctl edit vipd: CapabilityBoundingSet=%s under [Service], which adds it; "
+		"systemctl restart vipd",
+		name);
+}
 
 void check_capabilities(const struct facts *f, struct findings *out)
 {
 	const char *line =
 		f->texts[FACT_PID_STATUS] ? strstr(f->texts[FACT_PID_STATUS], "CapEff:") : NULL;
 	unsigned long long have = line ? strtoull(line + 7, NULL, 16) : 0;
-	bool all = true;
+	size_t before = get_length(out->list);
 
-	if (!line)
-		return;
-	for (size_t i = 0; i < sizeof(capabilities) / sizeof(*capabilities); i++) {
-		const char *key = capabilities[i].if_key;
+	for (size_t i = 0; line && i < sizeof(capabilities) / sizeof(*capabilities); i++) {
 		char *evidence, *mend;
 
-		if (have >> capabilities[i].number & 1 || (key && !*facts_config(f, key, "")))
+		if (have >> capabilities[i].number & 1 || !capabilities[i].is_needed(f))
 			continue;
-		all = false;
 		evidence = textf("CapEff of vipd is %llx", have);
-		mend = textf("systemctl edit vipd: add %s to CapabilityBoundingSet= and "
-			     "AmbientCapabilities=, then: systemctl restart vipd",
-			capabilities[i].name);
+		mend = capability_mend(capabilities[i].name);
 		findings_add(out, i == 0 ? SEVERITY_ERROR : SEVERITY_WARNING, evidence, mend,
 			"vipd lacks %s, which it needs %s", capabilities[i].name,
 			capabilities[i].what);
 		free(evidence);
 		free(mend);
 	}
-	if (all)
+	if (line && get_length(out->list) == before)
 		findings_add(out, SEVERITY_OK, NULL, NULL, "vipd has what it needs");
 }
 

@@ -107,8 +107,8 @@ static void read_process(struct facts *f, int64_t pid)
 
 	f->texts[FACT_PID_STATUS] = read_file(status);
 	f->texts[FACT_PID_LIMITS] = read_file(limits);
-	while (dir && readdir(dir))
-		f->n_files++;
+	for (struct dirent *e; dir && (e = readdir(dir));)
+		f->n_files += e->d_name[0] != '.';
 	if (dir)
 		closedir(dir);
 	free(status);
