@@ -103,6 +103,59 @@ static void before_command(struct model_kernel *m, const struct step *step)
 			trash_add(m, &svc->key, &svc->destinations[i]);
 }
 
+static bool same_service(const struct service *svc, const struct step *step)
+{
+	return strcmp(svc->scheduler, step->service.scheduler) == 0 &&
+	       svc->flags == step->service.flags && svc->timeout == step->service.timeout &&
+	       svc->netmask == step->service.netmask;
+}
+
+static bool same_destination(const struct service *svc, const struct step *step)
+{
+	const struct destination *want = &step->destination, *d;
+
+	d = service_find_destination((struct service *)svc, &want->address, want->port);
+	return d && d->weight == want->weight && d->forward == 0 &&
+	       d->upper_threshold == want->upper_threshold &&
+	       d->lower_threshold == want->lower_threshold;
+}
+
+/* A command that succeeds and leaves everything as it is. */
+static bool is_redundant(const struct model_kernel *m, const struct step *step)
+{
+	const struct service *svc = kernel_state_find(m->state, &step->key);
+
+	switch (step->kind) {
+	case STEP_SERVICE_EDIT:
+		return svc && same_service(svc, step);
+	case STEP_DESTINATION_EDIT:
+		return svc && same_destination(svc, step);
+	case STEP_PORT_ADD:
+		return kernel_state_has_port(m->state, &step->key);
+	case STEP_PORT_DEL:
+		return !kernel_state_has_port(m->state, &step->key);
+	case STEP_ROUTE_ADD: {
+		const struct vip_route *r = kernel_state_find_route(m->state, &step->route.address);
+
+		return r && ip_addr_equal(&r->source, &step->route.source);
+	}
+	case STEP_ROUTE_DEL:
+		return !kernel_state_find_route(m->state, &step->route.address);
+	case STEP_LINK_ADD:
+		return m->state->has_link;
+	case STEP_SETS_ADD:
+		return m->state->has_sets;
+	case STEP_ADDRESS_ADD: /* an entry of the set of addresses costs next to nothing */
+	case STEP_ADDRESS_DEL:
+	case STEP_SERVICE_ADD: /* these fail instead */
+	case STEP_SERVICE_DEL:
+	case STEP_DESTINATION_ADD:
+	case STEP_DESTINATION_DEL:
+		break;
+	}
+	return false;
+}
+
 static int command(struct model_kernel *m, const struct step *step)
 {
 	unsigned int n = m->options.fail_one_in;
@@ -115,6 +168,7 @@ static int command(struct model_kernel *m, const struct step *step)
 		return random_errors[next_random(m) %
 				     (sizeof(random_errors) / sizeof(random_errors[0]))];
 	}
+	m->counters.n_redundant += is_redundant(m, step);
 	before_command(m, step);
 	return kernel_state_apply(m->state, step);
 }
@@ -176,9 +230,13 @@ static int read_named(struct model_kernel *m, const struct service_key *keys, si
 
 static int read_services(struct model_kernel *m, unsigned int parts, struct kernel_state *s)
 {
+	bool broken = one_in(m, m->options.break_one_in);
+
 	if (!(parts & (KERNEL_SERVICES | KERNEL_DESTINATIONS)))
 		return 0;
-	for (size_t i = 0; i < m->state->n_services; i++)
+	for (size_t i = 0; i < m->state->n_services; i++) {
+		if (broken && i >= m->state->n_services / 2)
+			return -ENOBUFS;
 		for (int n = n_shown(m); n > 0; n--) {
 			int r = copy_service(
 				m, m->state->services[i], parts & KERNEL_DESTINATIONS, s);
@@ -186,6 +244,7 @@ static int read_services(struct model_kernel *m, unsigned int parts, struct kern
 			if (r)
 				return r;
 		}
+	}
 	return 0;
 }
 

@@ -15,6 +15,9 @@ struct model_kernel_options {
 	/* One in so many calls of kernel_apply() stops half-way, with answers lost (-ENOBUFS);
 	 * 0: none. */
 	unsigned int lose_one_in;
+	/* One in so many readings of all services ends half-way, as when the socket's buffer has
+	 * overflowed (-ENOBUFS); 0: none. */
+	unsigned int break_one_in;
 	/* One in so many services and destinations is skipped, and as many repeated, by each
 	 * dump; 0: none. */
 	unsigned int skip_one_in;
@@ -30,6 +33,7 @@ void model_kernel_set(struct kernel *k, const struct model_kernel_options *optio
 struct model_kernel_counters {
 	size_t n_commands; /* that reached the kernel, failed ones too */
 	size_t n_failed;
+	size_t n_redundant; /* edits, additions and deletions that changed nothing: there is to be none */
 	size_t n_reads;
 	size_t n_trash; /* destinations deleted: those that IPVS would still hold */
 	size_t cost;    /* entries of the trash that additions had to scan */

@@ -696,6 +696,9 @@ static int apply_now(struct reconcile *r, const struct kernel_state *want)
 		n = kernel_apply(r->kernel, r->plan.steps, r->plan.n_steps, &error, 1, &n_errors);
 	if (n >= 0 && n_errors > 0)
 		n = error.error;
+	for (size_t i = 0; n >= 0 && i < r->plan.n_steps; i++)
+		if (kernel_state_apply(r->have, &r->plan.steps[i]) == -ENOMEM)
+			abort();
 	r->stats.n_steps += r->plan.n_steps;
 	r->stats.n_failed += n_errors;
 	r->cursor = r->plan.n_steps;

@@ -317,6 +317,8 @@ static void run_sequence(unsigned int seed, unsigned int fail, unsigned int lose
 		kernel_state_free(before);
 	}
 	kernel_state_free(foreign);
+	if (!lose)
+		assert_int_equal(model_kernel_counters(k)->n_redundant, 0);
 	kernel_free(k);
 }
 
