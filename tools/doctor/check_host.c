@@ -131,9 +131,11 @@ static const struct {
 static char *capability_mend(const char *name)
 {
 	if (strcmp(name, "CAP_SYS_ADMIN") == 0)
-		return textf("make container-namespaces.conf, which stands beside vipd's README, a "
-			     "drop-in of its unit: /etc/systemd/system/vipd.service.d/; systemctl "
-			     "daemon-reload; systemctl restart vipd");
+		return textf(
+			"mkdir -p /etc/systemd/system/vipd.service.d; cp "
+			"/usr/share/doc/vipd/examples/container-namespaces.conf "
+			"/etc/systemd/system/vipd.service.d/; systemctl daemon-reload; systemctl "
+			"restart vipd");
 	return textf(
 		"systemctl edit vipd: CapabilityBoundingSet=%s under [Service], which adds it; "
 		"systemctl restart vipd",

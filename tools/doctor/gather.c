@@ -169,27 +169,41 @@ static void read_config(struct facts *f)
 	free(errors);
 }
 
-/* Takes the properties' names and line ends out: "failed (Result: exit-code)". */
-static char *service_words(const char *show)
+/* The value of a property in what systemctl show prints, or "". */
+static const char *property(const char *show, const char *name, char buf[static 64])
 {
-	char active[32] = "", sub[32] = "", result[32] = "", load[32] = "";
+	size_t n = strlen(name);
 
+	*buf = '\0';
 	for (const char *line = show; line && *line; line = strchr(line, '\n')) {
 		line += *line == '\n';
-		(void)(sscanf(line, "LoadState=%31[^\n]", load) == 1 ||
-			sscanf(line, "ActiveState=%31[^\n]", active) == 1 ||
-			sscanf(line, "SubState=%31[^\n]", sub) == 1 ||
-			sscanf(line, "Result=%31[^\n]", result) == 1);
+		if (strncmp(line, name, n) == 0 && line[n] == '=')
+			snprintf(buf, 64, "%.*s", (int)strcspn(line + n + 1, "\n"), line + n + 1);
 	}
+	return buf;
+}
+
+/* "vipd.service is failed (failed), result exit-code"; NULL: there is no such unit. */
+static char *service_words(const char *show)
+{
+	char load[64], active[64], sub[64], result[64], condition[64];
+
+	property(show, "LoadState", load);
+	property(show, "ActiveState", active);
+	property(show, "ConditionResult", condition);
 	if (!*active || strcmp(load, "not-found") == 0)
 		return NULL;
-	return textf("vipd.service is %s (%s), result %s", active, sub, result);
+	return textf("vipd.service is %s (%s), result %s%s", active,
+		property(show, "SubState", sub), property(show, "Result", result),
+		strcmp(active, "inactive") == 0 && strcmp(condition, "no") == 0
+			? "; a condition of it does not hold: is there a configuration?"
+			: "");
 }
 
 static void read_service(struct facts *f)
 {
 	const char *const show[] = {"systemctl", "show", "vipd.service",
-		"--property=LoadState,ActiveState,SubState,Result", NULL};
+		"--property=LoadState,ActiveState,SubState,Result,ConditionResult", NULL};
 	const char *const journal[] = {
 		"journalctl", "-q", "-u", "vipd.service", "-n", "1", "-o", "cat", NULL};
 	char *out = NULL;
