@@ -100,11 +100,17 @@ class Story:
         # Beside those that go on, some may still drain.
         self.claim(True, f"{what}: in every kernel after {time.monotonic() - began:.1f} s")
 
-    def ask_everywhere(self, n=8):
-        far = self.cluster.nodes[-1]
-        for node in (far, self.cluster.master):
-            self.ask(node, IP_VIP, "", n, self.pids())
-            self.ask(node, self.named, NAME + ":10000", n, self.pids())
+    def ask_everywhere(self, n=8, in_full=False):
+        """From a node that runs no instance and from the master's, both addresses; the first in full."""
+        far, master, expected = self.cluster.nodes[-1], self.cluster.master, self.pids()
+        self.ask(far, IP_VIP, "", n, expected)
+        rest = [(far, self.named), (master, IP_VIP), (master, self.named)]
+        if in_full:
+            self.ask(*rest.pop(0), NAME + ":10000", n, expected)
+        wrong = [f"{node.name} asked {target}" for node, target in rest
+                 if {says(a)["pid"] for a in node.ask(target, n)} != expected]
+        self.claim(not wrong, "; ".join(wrong) or "the same from the master's node" +
+                   ("" if in_full else f", and by {self.named} from both"))
 
     def tell(self):
         with Cluster(nodes=self.args.nodes, prefix="",
@@ -154,7 +160,7 @@ class Story:
         self.claim(self.named.startswith("11."), f"{NAME} is {self.named.rsplit(':', 1)[0]} on every node")
         self.show(c.nodes[-1], "vipctl", "vips")
         self.chapter(f"Asking from another node ({c.nodes[-1].name}, it runs no instance) and from the master's")
-        self.ask_everywhere()
+        self.ask_everywhere(in_full=True)
 
     def scale(self):
         c = self.cluster

@@ -118,7 +118,7 @@ static void test_batches_are_faster(void **state)
 
 	apply_to_all(one, STEP_SERVICE_ADD, 0, 100, 1);
 	apply_to_all(one, STEP_DESTINATION_ADD, 0, 100, 10);
-	for (int i = 0; i < 5; i++) {
+	for (int i = 0; i < 3; i++) {
 		slow = least(slow, apply_to_all(one, STEP_DESTINATION_EDIT, 0, 100, 10));
 		fast = least(fast, apply_to_all(many, STEP_DESTINATION_EDIT, 0, 100, 10));
 	}
@@ -171,12 +171,12 @@ static void test_deleted_destinations_slow_new_ones_down(void **state)
 		slow = least(slow, apply_to_all(k, STEP_DESTINATION_ADD, 900 + i * 10, 10, 10));
 	print_message("# an addition: %.1f us, with 8,000 deleted before %.1f us\n", fresh * 1e4,
 		slow * 1e4);
-	assert_true(slow > 2 * fresh);
+	assert_true(slow > 1.5 * fresh);
 	/* What has not been deleted costs nothing: edits. */
 	fresh = slow;
 	for (int i = 0; i < 5; i++)
 		fresh = least(fresh, apply_to_all(k, STEP_DESTINATION_EDIT, 900, 10, 10));
-	assert_true(slow > 2 * fresh);
+	assert_true(slow > 1.5 * fresh);
 	kernel_free(k);
 }
 
@@ -233,14 +233,12 @@ static double delete_and_put_back(struct kernel *k, bool last_first)
 static void test_what_was_deleted_last_is_found_first(void **state)
 {
 	struct kernel *k = open_kernel(128);
-	double last_first = 1e9, first_first = 1e9;
+	double last_first, first_first;
 
 	apply_to_all(k, STEP_SERVICE_ADD, 0, N_SERVICES, 1);
 	apply_to_all(k, STEP_DESTINATION_ADD, 0, N_SERVICES, 10);
-	for (int i = 0; i < 2; i++) {
-		last_first = least(last_first, delete_and_put_back(k, true));
-		first_first = least(first_first, delete_and_put_back(k, false));
-	}
+	last_first = delete_and_put_back(k, true);
+	first_first = delete_and_put_back(k, false);
 	print_message("# 8,000 destinations put back: %.0f ms, in the wrong order %.0f ms\n",
 		last_first * 1e3, first_first * 1e3);
 	assert_true(first_first > 2 * last_first);

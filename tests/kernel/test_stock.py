@@ -6,10 +6,11 @@ Node 1 has a container behind it: a network namespace on a bridge, with addresse
 no way back to."""
 import pathlib
 import signal
+import subprocess
 import time
 
 import pytest
-from cluster import HELLOWORLD, REPO, Node, ip, says, wait_until
+from cluster import BUILD, HELLOWORLD, REPO, Node, ip, says, wait_until
 
 VIP, VIP6 = "1.2.3.4:5000", "[fd01:d::1]:80"
 CONTAINER, CONTAINER6 = "172.18.0.2", "fd00:bb::2"
@@ -203,3 +204,10 @@ def test_a_full_conntrack_table_is_named(cluster):
         assert "nf_conntrack_max = " in f["evidence"] and "sysctl -w" in f["mend"], f
     finally:
         maximum.write_text(before)
+
+
+def test_what_the_kernel_does_with_commands():
+    """test_programming.c in this kernel as well; with several processors it has one test more."""
+    done = subprocess.run(["unshare", "--net", BUILD / "tests" / "kernel" / "test_programming"], text=True,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=200)
+    assert done.returncode == 0, done.stdout
