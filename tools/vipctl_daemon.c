@@ -29,7 +29,9 @@ static void show_source(json_object *source, json_object *table)
 	printf("Source    %s %s\n", get_text(source, "kind", "?"),
 		get_text(source, "url", "(no answer yet)"));
 	if (get_bool(source, "ok"))
-		printf("          answered %s ago\n", time_text(get_seconds(source, "age"), age));
+		printf("          %s %s ago\n",
+			strcmp(get_text(source, "kind", ""), "file") == 0 ? "was read" : "answered",
+			time_text(get_seconds(source, "age"), age));
 	else
 		printf("          %sFAILING%s: %s\n          last answer: %s%s\n",
 			style_begin(STYLE_BAD), style_end(STYLE_BAD),
