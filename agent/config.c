@@ -930,6 +930,41 @@ void config_help(FILE *out)
 	}
 }
 
+/* Comments of up to 96 columns, broken between words. */
+static void print_comment(const char *text, FILE *out)
+{
+	size_t column = 0;
+
+	while (*text) {
+		size_t n = strcspn(text, " ");
+
+		if (column == 0 || column + 1 + n > 96)
+			column = (size_t)fprintf(out, "%s#", column ? "\n" : "");
+		column += (size_t)fprintf(out, " %.*s", (int)n, text);
+		text += n;
+		text += strspn(text, " ");
+	}
+	fputc('\n', out);
+}
+
+void config_example(FILE *out)
+{
+	fputs("# Configuration of vipd. Each key stands here with its default; vipd.conf(5) says "
+	      "more.\n"
+	      "# `vipd --check-config` checks this file, `systemctl reload vipd` takes over what "
+	      "can\n"
+	      "# be taken over without a restart.\n\n[vipd]\n",
+		out);
+	for (size_t i = 0; i < N_KEYS; i++) {
+		AUTO_FREE char *comment = xasprintf("%s (%s%s)", keys[i].help, keys[i].unit,
+			keys[i].reloadable ? "; reload" : "");
+
+		fputc('\n', out);
+		print_comment(comment, out);
+		fprintf(out, "#%s =%s%s\n", keys[i].name, *keys[i].value ? " " : "", keys[i].value);
+	}
+}
+
 void config_each(const struct config *c,
 	void (*f)(void *userdata, const char *key, const char *value), void *userdata)
 {

@@ -99,5 +99,7 @@ void config_help(FILE *out);
 /* Every key with its value in force, in the form of the file; "" for what is empty. */
 void config_each(const struct config *c,
 	void (*f)(void *userdata, const char *key, const char *value), void *userdata);
+/* Prints a file to start from: every key with its help and default, commented out. */
+void config_example(FILE *out);
 /* Prints the configuration in force, in the file's own form. */
 void config_print(const struct config *c, FILE *out);

@@ -27,6 +27,8 @@ static void usage(FILE *out)
 		"cluster.\n\n"
 		"  -c, --config=FILE                  configuration [" CONFIG_DEFAULT_PATH "]\n"
 		"      --check-config                 check it, print what is in force, and exit\n"
+		"      --example-config               print a configuration to start from, and "
+		"exit\n"
 		"      --flush                        remove all of vipd's from the kernel, and "
 		"exit\n"
 		"  -h, --help                         this text\n"
@@ -81,6 +83,9 @@ static bool program_option(struct command_line *cl, int *i, int *ret_exit)
 		*ret_exit = 0;
 	} else if (strcmp(arg, "-V") == 0 || strcmp(arg, "--version") == 0) {
 		puts("vipd " VIPD_VERSION);
+		*ret_exit = 0;
+	} else if (strcmp(arg, "--example-config") == 0) {
+		config_example(stdout);
 		*ret_exit = 0;
 	} else if (strcmp(arg, "--check-config") == 0) {
 		cl->mode = MODE_CHECK;

@@ -209,6 +209,61 @@ static void test_print_round_trip(void **state)
 	config_free(b);
 }
 
+static char *printed(void (*print)(FILE *out))
+{
+	char *text = NULL;
+	size_t n;
+	FILE *out = open_memstream(&text, &n);
+
+	print(out);
+	fclose(out);
+	return text;
+}
+
+static void print_defaults(FILE *out)
+{
+	struct config *c = config_new();
+
+	config_print(c, out);
+	config_free(c);
+}
+
+/* What the example says of the defaults is true: with its keys no longer commented out it is what is
+ * in force without a file. */
+static void test_example(void **state)
+{
+	char *example = printed(config_example), *defaults = printed(print_defaults);
+	char *live = calloc(1, strlen(example) + 1), *out = live, *errors, *save = NULL,
+	     *again = NULL;
+	struct config *c;
+	size_t n, n_keys = 0;
+	FILE *f;
+
+	for (char *line = strtok_r(example, "\n", &save); line;
+		line = strtok_r(NULL, "\n", &save)) {
+		bool key = line[0] == '#' && line[1] != ' ';
+
+		assert_true(strlen(line) <= 100);
+		n_keys += key;
+		if (key && line[strlen(line) - 1] == '=')
+			continue; /* a list that is empty */
+		out += sprintf(out, "%s\n", key ? line + 1 : line);
+	}
+	errors = read_text(live, &c);
+	assert_string_equal(errors, "");
+	f = open_memstream(&again, &n);
+	config_print(c, f);
+	fclose(f);
+	assert_string_equal(again, defaults);
+	assert_true(n_keys > 30);
+	free(example);
+	free(defaults);
+	free(live);
+	free(errors);
+	free(again);
+	config_free(c);
+}
+
 static void test_reload(void **state)
 {
 	struct config *a = config_new(), *b = config_new();
@@ -243,6 +298,7 @@ int main(void)
 		cmocka_unit_test(test_command_line_wins),
 		cmocka_unit_test(test_source),
 		cmocka_unit_test(test_print_round_trip),
+		cmocka_unit_test(test_example),
 		cmocka_unit_test(test_reload),
 	};
 
