@@ -68,12 +68,12 @@ def measure(seconds):
           f"{'then EADDRNOTAVAIL' if exhausted else 'no error'}", flush=True)
     began = time.monotonic()
     n, took, exhausted = run(60)
-    print(f"client closes first, tcp_tw_reuse = {sysctl('tcp_tw_reuse')[0]} as the kernel has it: {n} connections by {ports} "
-          f"ports, {n / took:.0f} per second, then {'EADDRNOTAVAIL' if exhausted else 'still no error'}", flush=True)
+    print(f"client closes first, tcp_tw_reuse = {sysctl('tcp_tw_reuse')[0]} as the kernel has it: {n} connections by "
+          f"{ports} ports, {n / took:.0f} per second, then {'EADDRNOTAVAIL' if exhausted else 'still no error'}", flush=True)
     if exhausted:
         wait = until_one_works(began)
-        print(f"the first port is free again after {wait:.1f} s: with the default of {DEFAULT} ports {DEFAULT / wait:.0f} new "
-              f"connections per second can go on for ever; {DEFAULT / OLD_TIME_WAIT:.0f} if TIME_WAIT took "
+        print(f"the first port is free again after {wait:.1f} s: with the default of {DEFAULT} ports {DEFAULT / wait:.0f} "
+              f"new connections per second can go on for ever; {DEFAULT / OLD_TIME_WAIT:.0f} if TIME_WAIT took "
               f"{OLD_TIME_WAIT} s", flush=True)
     sysctl("tcp_tw_reuse", 1)
     time.sleep(2)
