@@ -52,7 +52,7 @@ static const struct command commands[] = {
 		0, 1, run_top,
 		{{"--once", "one list, then the end; --json implies it"},
 			{"--sort=ORDER", "rate, active, bytes or name [rate]"},
-			{"--limit=N", "at most N VIPs [what the screen has room for, else 40]"},
+			{"--limit=N", "at most N VIPs, 500 or less [what the screen has room for]"},
 			{"--interval=N", "seconds between two lists [2]"}}},
 	{"dashboard", "", "the address of the page that vipd serves on this node",
 		"The page is for browsers on the node. From elsewhere:\n"

@@ -181,7 +181,7 @@ static bool take_option(struct top *t, const char *word)
 	if (strcmp(word, "--once") == 0)
 		return t->once = true;
 	if (strncmp(word, "--limit=", 8) == 0)
-		return parse_number(word + 8, 1000, &t->limit);
+		return parse_number(word + 8, 500, &t->limit);
 	if (strncmp(word, "--interval=", 11) == 0)
 		return parse_number(word + 11, 3600, &t->interval);
 	if (strncmp(word, "--sort=", 7) != 0)

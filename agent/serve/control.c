@@ -42,6 +42,8 @@
 /* From there to the answer's last byte: vipctl waits so long for a large kernel to be read. */
 #define ANSWER_TIME (60 * NSEC_PER_SEC)
 #define NEVER UINT64_MAX
+/* The port's share of a turn of the loop, and of the time after a turn that took it all. */
+#define TURN_TIME (3 * NSEC_PER_MSEC)
 /* How often deadlines are looked at. */
 #define WATCH_INTERVAL NSEC_PER_SEC
 /* A stream's sign of life; less than the idle time-out. */
@@ -56,10 +58,9 @@ struct control_promise {
 	struct MHD_Connection *connection;
 	unsigned int status;
 	char *body;
-	const char *type;
 	bool promised, fulfilled, suspended;
 	bool orphan;                         /* the connection is gone */
-	struct control_promise *next, *prev; /* promised and not fulfilled */
+	struct control_promise *next, *prev; /* promised and not fulfilled; or deferred (next) */
 };
 
 struct stream {
@@ -88,6 +89,8 @@ struct control {
 	struct stream *streams;
 	size_t n_watching; /* streams that wait */
 	struct control_promise *promises;
+	struct control_promise *deferred, **deferred_end; /* requests for the next turn */
+	nsec_t turn_begun;
 	struct control_stats stats;
 	bool closing;
 	bool again; /* run() is to come round once more at once */
@@ -259,6 +262,12 @@ static enum MHD_Result reply_json(struct MHD_Connection *conn, unsigned int stat
 	return reply_text(conn, &reply);
 }
 
+/* The port has had its share: see run(). */
+static bool turn_is_over(const struct control *c)
+{
+	return c->port && !c->closing && now_ns() - c->turn_begun > TURN_TIME;
+}
+
 /* --- streams --------------------------------------------------------------- */
 
 static void stream_resume(struct stream *s)
@@ -290,6 +299,8 @@ static ssize_t on_stream(void *userdata, uint64_t position, char *buf, size_t si
 	struct stream *s = userdata;
 	size_t n;
 
+	if (!s->text && !s->source.waits && turn_is_over(s->control))
+		return 0; /* libmicrohttpd asks again when it is run next */
 	if (!s->text) {
 		s->text = stream_text(s);
 		s->sent = 0;
@@ -450,6 +461,48 @@ void control_fulfil(struct control_promise *p, unsigned int status, char *body)
 	nudge(p->control);
 }
 
+void control_ask_again(struct control_promise *p)
+{
+	if (p->orphan) {
+		promise_free(p);
+		return;
+	}
+	promise_unlink(p);
+	p->promised = false;
+	p->next = p->prev = NULL;
+	if (!p->suspended)
+		return;
+	p->suspended = false;
+	MHD_resume_connection(p->connection);
+	nudge(p->control);
+}
+
+/* --- fairness -------------------------------------------------------------- */
+
+/* True if this request has to wait for a later turn; in the order in which they came. */
+static bool defer(struct control *c, struct control_promise *p)
+{
+	if (!turn_is_over(c))
+		return false;
+	c->stats.n_deferred++;
+	p->next = NULL;
+	*c->deferred_end = p;
+	c->deferred_end = &p->next;
+	MHD_suspend_connection(p->connection);
+	return true;
+}
+
+static void resume_deferred(struct control *c)
+{
+	struct control_promise *p = STEAL(c->deferred), *next;
+
+	c->deferred_end = &c->deferred;
+	for (; p; p = next) {
+		next = STEAL(p->next);
+		MHD_resume_connection(p->connection);
+	}
+}
+
 /* The connection has done with its request, or has gone. */
 static void on_completed(void *userdata, struct MHD_Connection *conn, void **state,
 	enum MHD_RequestTerminationCode code)
@@ -522,17 +575,6 @@ static enum MHD_Result send_reply(
 	return reply_text(request->connection, reply);
 }
 
-static enum MHD_Result reply_promised(struct MHD_Connection *conn, struct control_promise *p)
-{
-	struct control_reply reply = {
-		.status = p->status,
-		.body = STEAL(p->body),
-		.type = p->status == MHD_HTTP_OK ? p->type : NULL,
-	};
-
-	return reply_text(conn, &reply);
-}
-
 static enum MHD_Result answer(struct control *c, struct MHD_Connection *conn, const char *url,
 	const char *method, struct control_promise *p)
 {
@@ -543,9 +585,8 @@ static enum MHD_Result answer(struct control *c, struct MHD_Connection *conn, co
 	enum MHD_Result ret;
 
 	c->handler(c->userdata, &request, &reply);
-	p->type = reply.type;
 	if (reply.promised && p->fulfilled)
-		return reply_promised(conn, p);
+		return reply_json(conn, p->status, STEAL(p->body));
 	if (reply.promised) {
 		p->suspended = true;
 		MHD_suspend_connection(conn);
@@ -600,8 +641,18 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *conn, c
 		return MHD_YES;
 	}
 	if (p->fulfilled)
-		return reply_promised(conn, p);
+		return reply_json(conn, p->status, STEAL(p->body));
+	if (defer(c, p))
+		return MHD_YES;
 	return answer(c, conn, url, method, p);
+}
+
+/* After a turn that was used up, the others of the loop get as much. */
+static void pause_port(struct control *c)
+{
+	sd_event_source_set_enabled(c->io, SD_EVENT_OFF);
+	sd_event_source_set_time_relative(c->timer, TURN_TIME / NSEC_PER_USEC);
+	sd_event_source_set_enabled(c->timer, SD_EVENT_ONESHOT);
 }
 
 static void run(struct control *c)
@@ -609,8 +660,12 @@ static void run(struct control *c)
 	MHD_UNSIGNED_LONG_LONG ms;
 
 	c->again = false;
+	c->turn_begun = now_ns();
+	resume_deferred(c);
 	MHD_run(c->daemon);
-	if (c->again) {
+	if (turn_is_over(c)) {
+		pause_port(c);
+	} else if (c->again || c->deferred) {
 		nudge(c);
 	} else if (MHD_get_timeout(c->daemon, &ms) == MHD_YES) {
 		sd_event_source_set_time_relative(c->timer, ms * 1000);
@@ -628,7 +683,10 @@ static int on_io(sd_event_source *s, int fd, uint32_t events, void *userdata)
 
 static int on_timer(sd_event_source *s, uint64_t usec, void *userdata)
 {
-	run(userdata);
+	struct control *c = userdata;
+
+	sd_event_source_set_enabled(c->io, SD_EVENT_ON);
+	run(c);
 	return 0;
 }
 
@@ -777,6 +835,7 @@ static struct control *control_alloc(control_handler_t handler, void *userdata, 
 	c->handler = handler;
 	c->userdata = userdata;
 	c->port = port;
+	c->deferred_end = &c->deferred;
 	return c;
 }
 
@@ -802,6 +861,7 @@ static void stop_daemon(struct control *c)
 		stream_resume(s);
 	for (struct control_promise *p = c->promises; p; p = p->next)
 		MHD_resume_connection(p->connection);
+	resume_deferred(c);
 	if (c->daemon)
 		MHD_stop_daemon(c->daemon);
 }

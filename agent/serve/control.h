@@ -7,7 +7,9 @@
  *
  * Each door has bounds of its own, so that nobody who crowds the port keeps vipctl out: clients at
  * once, the size of a request, and the time for one and for its answer, however slowly but steadily
- * they trickle. When it is full, the client that has been waiting longest without a request goes.
+ * they trickle. When it is full, the client that has been waiting longest without a request goes. However
+ * many ask at the port, they hold the loop for one answer, or a piece of one, and a few milliseconds, and
+ * get no more than about half of its time.
  */
 #include <stdbool.h>
 #include <systemd/sd-event.h>
@@ -66,9 +68,11 @@ typedef void (*control_handler_t)(
 
 /* For an answer that takes its time: the handler sets reply->promised and returns, and
  * control_fulfil() gives the answer later, exactly once, also when the client or the control have
- * gone meanwhile. It is of reply->type as any other. */
+ * gone meanwhile. */
 struct control_promise *control_promise(const struct control_request *request);
 void control_fulfil(struct control_promise *p, unsigned int status, char *body);
+/* Instead: what the handler waited for is there, and it is to be called again. */
+void control_ask_again(struct control_promise *p);
 
 /* Streams that had nothing more are to be asked again. */
 void control_wake(struct control *c); /* takes NULL */
@@ -87,5 +91,6 @@ struct control *control_free(struct control *c); /* takes NULL; returns NULL */
 struct control_stats {
 	size_t n_clients, n_streams;                /* now */
 	uint64_t n_requests, n_refused, n_overtime; /* answered 4xx before a handler; too slow */
+	uint64_t n_deferred;                        /* put off to a later turn of the loop */
 };
 struct control_stats control_stats(const struct control *c); /* takes NULL: all zero */

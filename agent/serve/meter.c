@@ -13,7 +13,7 @@
 #define METER_RATE_MAX (20 * NSEC_PER_SEC)
 
 struct waiter {
-	meter_ready_t ready;
+	void (*ready)(void *userdata);
 	void *userdata;
 };
 
@@ -45,28 +45,14 @@ static int look(struct audit *audit, struct kernel *kernel)
 	return kernel_read_traffic(kernel, m->now, &m->fresh);
 }
 
-static void answer(const struct meter *m, struct waiter w)
-{
-	struct meter_view view = {
-		.now = m->now,
-		.error = m->error,
-		.at = m->now_at,
-		.interval = m->now_at - m->before_at,
-	};
-
-	if (m->before && view.interval <= METER_RATE_MAX)
-		view.before = m->before;
-	w.ready(w.userdata, &view);
-}
-
-static void answer_all(struct meter *m)
+static void tell_waiters(struct meter *m)
 {
 	struct waiter *list = STEAL(m->waiters);
 	size_t n = m->n_waiters;
 
 	m->n_waiters = 0;
 	for (size_t i = 0; i < n; i++)
-		answer(m, list[i]);
+		list[i].ready(list[i].userdata);
 	free(list);
 }
 
@@ -85,7 +71,7 @@ static void on_read(struct audit *audit)
 	m->cold = !m->before;
 	m->now = STEAL(m->fresh);
 	m->now_at = now_ns();
-	answer_all(m);
+	tell_waiters(m);
 }
 
 static void read_again(struct meter *m)
@@ -94,23 +80,35 @@ static void read_again(struct meter *m)
 	auditor_submit(m->auditor, &m->audit);
 }
 
-void meter_ask(struct meter *m, meter_ready_t ready, void *userdata)
+static struct meter_view view_of(const struct meter *m)
+{
+	struct meter_view view = {
+		.now = m->now,
+		.error = m->auditor ? m->error : -EOPNOTSUPP,
+		.at = m->now_at,
+		.interval = m->now_at - m->before_at,
+	};
+
+	if (m->before && view.interval <= METER_RATE_MAX)
+		view.before = m->before;
+	return view;
+}
+
+bool meter_look(struct meter *m, struct meter_view *ret)
 {
 	nsec_t age = m->stats.n_readings ? now_ns() - m->now_at : UINT64_MAX;
 	nsec_t pause = (m->cold ? 1 : METER_IDLE) * m->stats.last_duration;
-	bool due = age >= METER_INTERVAL && age >= pause;
 
-	if (!m->auditor) {
-		m->error = -EOPNOTSUPP;
-		answer(m, (struct waiter){ready, userdata});
-		return;
-	}
-	if (due && !m->reading)
+	if (m->auditor && !m->reading && age >= METER_INTERVAL && age >= pause)
 		read_again(m);
-	if (!m->reading || age < METER_STALE) {
-		answer(m, (struct waiter){ready, userdata});
-		return;
-	}
+	if (m->reading && age >= METER_STALE)
+		return false;
+	*ret = view_of(m);
+	return true;
+}
+
+void meter_wait(struct meter *m, void (*ready)(void *userdata), void *userdata)
+{
 	m->waiters = xrealloc(m->waiters, m->n_waiters + 1, sizeof(*m->waiters));
 	m->waiters[m->n_waiters++] = (struct waiter){ready, userdata};
 }
@@ -136,7 +134,7 @@ struct meter *meter_free(struct meter *m)
 {
 	if (!m)
 		return NULL;
-	answer_all(m);
+	tell_waiters(m);
 	traffic_table_free(m->before);
 	traffic_table_free(m->now);
 	traffic_table_free(m->fresh);

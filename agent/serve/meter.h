@@ -18,15 +18,16 @@ struct meter_view {
 	nsec_t interval; /* between the two */
 };
 
-typedef void (*meter_ready_t)(void *userdata, const struct meter_view *view);
-
 /* `auditor` NULL: there is no kernel, and readings fail with -EOPNOTSUPP. `device` must outlive it. */
 struct meter *meter_new(struct auditor *auditor, const char *device);
 /* After auditor_free(). Takes NULL; returns NULL. */
 struct meter *meter_free(struct meter *m);
 
-/* Calls `ready` once: at once with a reading of the last seconds, else when there is one. */
-void meter_ask(struct meter *m, meter_ready_t ready, void *userdata);
+/* True with the last reading, if it is one of the last seconds (or there is no kernel); a new one is
+ * made if it is time. False: there will be one, and meter_wait() tells when. */
+bool meter_look(struct meter *m, struct meter_view *ret);
+/* Calls `ready` once, when the reading under way is done. */
+void meter_wait(struct meter *m, void (*ready)(void *userdata), void *userdata);
 
 struct meter_stats {
 	uint64_t n_readings, n_failures;

@@ -65,3 +65,6 @@ json_object *view_backend(const struct daemon *d, const struct vip *vip,
 	const struct vip_backend *b, const struct service *svc, bool fresh);
 /* An entity tag for a whole answer that often stays the same (views.c). Caller frees. */
 char *view_etag(const char *body);
+/* For views that need a reading of the counters: they are called again when there is one. */
+void view_wait_for_meter(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply);

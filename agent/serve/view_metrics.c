@@ -643,27 +643,15 @@ static char *metrics_text(const struct daemon *d, const struct meter_view *m)
 	return text;
 }
 
-struct scrape {
-	struct daemon *daemon;
-	struct control_promise *promise;
-};
-
-static void on_reading(void *userdata, const struct meter_view *m)
-{
-	struct scrape *s = userdata;
-
-	control_fulfil(s->promise, 200, s->daemon->control ? metrics_text(s->daemon, m) : NULL);
-	free(s);
-}
-
 void view_metrics(
 	struct daemon *d, const struct control_request *request, struct control_reply *reply)
 {
-	struct scrape *s = xcalloc(1, sizeof(*s));
+	struct meter_view m;
 
-	s->daemon = d;
-	s->promise = control_promise(request);
-	reply->promised = true;
+	if (!meter_look(d->meter, &m)) {
+		view_wait_for_meter(d, request, reply);
+		return;
+	}
 	reply->type = METRICS_TYPE;
-	meter_ask(d->meter, on_reading, s);
+	reply->body = metrics_text(d, &m);
 }

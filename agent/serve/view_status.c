@@ -309,6 +309,7 @@ static json_object *http_view(const struct daemon *d)
 	put_int(o, "requests", s.n_requests);
 	put_int(o, "refused", s.n_refused);
 	put_int(o, "overtime", s.n_overtime);
+	put_int(o, "deferred", s.n_deferred);
 	return o;
 }
 

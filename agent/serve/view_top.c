@@ -9,8 +9,9 @@
 #include "agent/serve/view.h"
 
 #define SHOWN_DEFAULT 100
-#define SHOWN_MAX 1000
-#define BACKENDS_MAX 1000
+#define SHOWN_MAX 500
+/* Backends of all VIPs in one answer: more would hold the loop. */
+#define BACKENDS_MAX 500
 /* Backends that are marked: as many as a line has room for. */
 #define MARKS_MAX 64
 
@@ -25,10 +26,10 @@ typedef int (*row_order_t)(const void *a, const void *b);
 
 struct top_request {
 	struct daemon *daemon;
-	struct control_promise *promise;
 	uint64_t limit, n_backends;
-	char *filter; /* NULL: all */
+	const char *filter; /* NULL: all */
 	row_order_t order;
+	uint64_t backends_left; /* of all VIPs together */
 };
 
 /* --- choosing -------------------------------------------------------------- */
@@ -271,13 +272,14 @@ static json_object *backend_row(const struct top_request *r, const struct row *r
 }
 
 static json_object *backend_rows(
-	const struct top_request *r, const struct row *row, const struct meter_view *m)
+	struct top_request *r, const struct row *row, const struct meter_view *m)
 {
 	const struct service *svc =
 		kernel_state_find(reconcile_have(r->daemon->reconcile), &row->vip->key);
 	json_object *list = json_object_new_array();
 
-	for (size_t i = 0; i < row->vip->n_backends && i < r->n_backends; i++)
+	for (size_t i = 0; i < row->vip->n_backends && i < r->n_backends && r->backends_left;
+		i++, r->backends_left--)
 		json_object_array_add(list, backend_row(r, row, &row->vip->backends[i], svc, m));
 	return list;
 }
@@ -304,7 +306,7 @@ static void put_marks(json_object *o, const struct top_request *r, const struct 
 }
 
 static json_object *vip_row(
-	const struct top_request *r, const struct row *row, const struct meter_view *m)
+	struct top_request *r, const struct row *row, const struct meter_view *m)
 {
 	json_object *o = json_object_new_object();
 	AUTO_FREE char *text = view_vip_text(row->vip);
@@ -352,7 +354,7 @@ static const char *why_not(const struct daemon *d, const struct meter_view *m)
 	return d->config->observe ? "kernel = none: nothing is forwarded" : strerror(-m->error);
 }
 
-static char *top_text(const struct top_request *r, const struct meter_view *m)
+static char *top_text(struct top_request *r, const struct meter_view *m)
 {
 	json_object *o = json_object_new_object(), *list = json_object_new_array();
 	AUTO_FREE struct row *rows = xcalloc(r->limit, sizeof(*rows));
@@ -376,15 +378,6 @@ static char *top_text(const struct top_request *r, const struct meter_view *m)
 	return put_to_text(o);
 }
 
-static void on_reading(void *userdata, const struct meter_view *m)
-{
-	struct top_request *r = userdata;
-
-	control_fulfil(r->promise, 200, r->daemon->control ? top_text(r, m) : NULL);
-	free(r->filter);
-	free(r);
-}
-
 /* NULL: there is none of this name. */
 static row_order_t find_order(const char *name)
 {
@@ -396,26 +389,26 @@ static row_order_t find_order(const char *name)
 
 void view_top(struct daemon *d, const struct control_request *request, struct control_reply *reply)
 {
-	const char *sort = control_argument(request, "sort");
 	const char *filter = control_argument(request, "filter");
-	row_order_t order = find_order(str_or(sort, "rate"));
-	struct top_request *r;
-	uint64_t limit, n_backends;
+	struct top_request r = {
+		.daemon = d,
+		.filter = filter && *filter ? filter : NULL,
+		.order = find_order(str_or(control_argument(request, "sort"), "rate")),
+		.backends_left = BACKENDS_MAX,
+	};
+	struct meter_view m;
 
-	if (!order || !control_number(request, "limit", SHOWN_DEFAULT, &limit) ||
-		!control_number(request, "backends", 0, &n_backends)) {
+	if (!r.order || !control_number(request, "limit", SHOWN_DEFAULT, &r.limit) ||
+		!control_number(request, "backends", 0, &r.n_backends)) {
 		reply->status = 400;
 		reply->body = put_error("sort is rate, active, bytes or name; limit and backends "
 					"are numbers");
 		return;
 	}
-	r = xcalloc(1, sizeof(*r));
-	r->daemon = d;
-	r->limit = limit < SHOWN_MAX ? limit : SHOWN_MAX;
-	r->n_backends = n_backends < BACKENDS_MAX ? n_backends : BACKENDS_MAX;
-	r->filter = filter && *filter ? xstrdup(filter) : NULL;
-	r->order = order;
-	r->promise = control_promise(request);
-	reply->promised = true;
-	meter_ask(d->meter, on_reading, r);
+	if (r.limit > SHOWN_MAX)
+		r.limit = SHOWN_MAX;
+	if (meter_look(d->meter, &m))
+		reply->body = top_text(&r, &m);
+	else
+		view_wait_for_meter(d, request, reply);
 }

@@ -32,6 +32,18 @@ char *view_etag(const char *body)
 	return xasprintf("\"%016llx\"", (unsigned long long)h);
 }
 
+static void on_reading(void *userdata)
+{
+	control_ask_again(userdata);
+}
+
+void view_wait_for_meter(
+	struct daemon *d, const struct control_request *request, struct control_reply *reply)
+{
+	reply->promised = true;
+	meter_wait(d->meter, on_reading, control_promise(request));
+}
+
 static void view_events(
 	struct daemon *d, const struct control_request *request, struct control_reply *reply)
 {

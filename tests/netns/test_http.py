@@ -2,6 +2,7 @@
 """The HTTP port: what it answers, to whom, and that whoever treats it badly harms only himself."""
 import json
 import select
+import selectors
 import signal
 import socket
 import subprocess
@@ -166,6 +167,41 @@ def test_watchers_are_few(overlay, node):
         overlay.write_document()
         return node.get("/v1/status")["http"]["streams"] == 0
     wait_until(forgotten, "their places are free again", interval=0.3)
+
+
+def all_answers(sockets):
+    """What comes on all of these until each is closed."""
+    poller, got = selectors.DefaultSelector(), {s: b"" for s in sockets}
+    for s in sockets:
+        poller.register(s, selectors.EVENT_READ)
+    while poller.get_map():
+        ready = poller.select(20)
+        assert ready, "the last ones are answered, too"
+        for key, _ in ready:
+            data = key.fileobj.recv(1 << 16)
+            got[key.fileobj] += data
+            if not data:
+                poller.unregister(key.fileobj)
+    return got.values()
+
+
+@pytest.mark.overlay(nodes=2)
+def test_hammered(node):
+    """Fifty clients that ask for much, without a pause: each is answered in the end, and vipctl between them."""
+    ask = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    sockets = [connect_in(node.netns) for _ in range(50)]
+    for s in sockets:
+        s.sendall((ask + b"\r\n") * 9 + ask + b"Connection: close\r\n\r\n")
+    began = time.monotonic()
+    assert node.get("/v1/status")["version"]
+    between = time.monotonic() - began
+    answers = list(all_answers(sockets))
+    everything = time.monotonic() - began
+    assert [a.count(b"HTTP/1.1 200 OK") for a in answers] == [10] * 50
+    assert between < everything / 2, f"vipctl waited {between:.3f} s, all others {everything:.3f} s"
+    assert node.get("/v1/status")["http"]["deferred"] > 50
+    for s in sockets:
+        s.close()
 
 
 @pytest.mark.overlay(nodes=1)
