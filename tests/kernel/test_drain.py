@@ -102,6 +102,20 @@ def test_a_deadline_survives_kill_9_and_is_kept(cluster):
     assert report["connections"]["cut"] <= 2, "those of the one that drained at most, and no other"
 
 
+def test_a_deadline_that_passes_while_vipd_is_dead_is_over(cluster):
+    options = {"drain_timeout": "2s"}
+    node, load, leaving = start_draining(cluster, **options)
+    node.kill_vipd()
+    time.sleep(2.5)
+    assert leaving in node.services()[VIP], "nobody removes it meanwhile"
+    began = time.monotonic()
+    node.start_vipd(**options)
+    wait_until(lambda: leaving not in node.services()[VIP], "it is removed by the next vipd")
+    print(f"removed {time.monotonic() - began:.1f} s after the start")
+    wait_until(lambda: node.status()["kernel"]["draining"] == 0 and not (node.dir / "drains").exists(), "it is forgotten")
+    load.stop()
+
+
 def test_a_drain_ends_with_its_last_connection(cluster):
     node, load, leaving = start_draining(cluster, drain_timeout="60s")
     time.sleep(2.5)
