@@ -3,9 +3,10 @@
 """New connections per second and throughput from a node to three backends on other nodes: directly, by way of a VIP
 that vipd has programmed, of an nftables DNAT map, and of HAProxy in TCP mode on the node itself.
 
-Each way has a node of its own, so that none pays for another's hooks. Where the kernel has iptables there are two
-VIPs: as vipd programs it with rules=no, which is what IPVS itself costs, and with its default settings, where rules
-and connection tracking come on top (conntrack is what masquerading containers and stateful firewalls need).
+Each way has a node of its own, so that none pays for another's hooks. Where the kernel has iptables there are three
+VIPs: with rules=no, which is what IPVS itself costs; with masquerade=no; and with the default settings. In the
+latter each connection has an entry in connection tracking, which masquerading and stateful firewalls need, as with
+nftables' DNAT, and one in IPVS besides: so that one cannot be ahead of nftables.
 
 The ways are taken in turns for many short rounds, and a ratio is the median of the rounds' own ratios, so that what
 else happens on the machine hits both sides alike. Everything, both ends included, runs on one machine's processors: the figures say what a connection or
@@ -77,19 +78,20 @@ def start_haproxy(cluster, node, backends):
 def prepare(cluster):
     """Servers, and the ways to them: {name: (the client's node, its target)}."""
     from cluster import has_iptables, wait_until
-    direct, vip, vip_default, nftables, haproxy, *backends = cluster.nodes
+    direct, vip, vip_lean, vip_default, nftables, haproxy, *backends = cluster.nodes
     for b in backends:
         b.spawn(f"server-{b.name}", [sys.argv[1], "serve", PORT])
         wait_until(lambda b=b: f":{PORT} " in b.run("ss -Hltn").stdout, "the server listens")
-    for node in cluster.nodes[:5]:
+    for node in cluster.nodes[:6]:
         # A closed loop of short connections uses up the ports of a source otherwise.
         node.run("sysctl -qw net.ipv4.ip_local_port_range='1024 65535' net.ipv4.tcp_tw_reuse=1")
     ways = {"direct": (direct, f"{backends[0].address}:{PORT}"), "VIP": (vip, VIP)}
     start_vipd(cluster, vip, backends, rules="no")
     if has_iptables():
-        start_vipd(cluster, vip_default, backends)
-        wait_until(lambda: vip_default.status()["firewall"]["ok"], "the rules are in place")
-        ways["VIP with rules"] = (vip_default, VIP)
+        for way, node, options in (("VIP, no masquerade", vip_lean, {"masquerade": "no"}), ("VIP, default", vip_default, {})):
+            start_vipd(cluster, node, backends, **options)
+            wait_until(lambda node=node: node.status()["firewall"]["ok"], "the rules are in place")
+            ways[way] = (node, VIP)
     if start_nftables(nftables, backends):
         ways["nftables"] = (nftables, DNAT)
     else:
@@ -115,7 +117,7 @@ def ratio(ours, theirs):
 def report(ways):
     connects, bytes_ = measure(ways, "connect"), measure(ways, "stream")
     for way in ways:
-        print(f"{way:15} {statistics.median(connects[way]):8.0f} new connections/s "
+        print(f"{way:18} {statistics.median(connects[way]):8.0f} new connections/s "
               f"{statistics.median(bytes_[way]) / 1e6:8.1f} MB/s   "
               f"{ratio(connects[way], connects['direct']):.2f} and {ratio(bytes_[way], bytes_['direct']):.2f} of direct")
     for vip in [way for way in ways if way.startswith("VIP")]:
@@ -129,7 +131,7 @@ def main():
     guest.enter("stock" if "--stock" in sys.argv else None, timeout=900)
     from cluster import Cluster
     sys.argv[1] = os.path.abspath(sys.argv[1])
-    with Cluster(nodes=8) as cluster:
+    with Cluster(nodes=9) as cluster:
         ways = prepare(cluster)
         print(f"kernel {os.uname().release}, {os.cpu_count()} processors")
         report(ways)

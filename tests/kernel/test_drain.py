@@ -94,7 +94,7 @@ def test_a_deadline_survives_kill_9_and_is_kept(cluster):
         assert sum(node.connections(VIP).values()) == 4, "the streams live"
     wait_until(lambda: leaving not in node.services()[VIP], "its time is up")
     took = time.monotonic() - began
-    assert 6 < took < 10.5, f"removed after {took:.1f} s of 8"
+    assert 6 < took < 14, f"removed after {took:.1f} s of 8"
     wait_until(lambda: not (node.dir / "drains").exists(), "it is forgotten")
     time.sleep(3)  # a stream notices with its next line
     report = load.stop()
