@@ -14,41 +14,12 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+#include "agent/sockaddr.h"
 #include "agent/util.h"
 
 /* TEST-NET-1 (RFC 5737) and the documentation prefix (RFC 3849): never on a link of ours. */
 static const struct ip_addr far4 = {AF_INET, {192, 0, 2, 1}};
 static const struct ip_addr far6 = {AF_INET6, {0x20, 0x01, 0x0d, 0xb8, [15] = 1}};
-
-static socklen_t to_sockaddr(const struct ip_addr *a, uint16_t port, struct sockaddr_storage *ret)
-{
-	struct sockaddr_in *in = (struct sockaddr_in *)ret;
-	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ret;
-
-	memset(ret, 0, sizeof(*ret));
-	ret->ss_family = a->family;
-	if (a->family == AF_INET) {
-		in->sin_port = htons(port);
-		memcpy(&in->sin_addr, a->bytes, 4);
-		return sizeof(*in);
-	}
-	in6->sin6_port = htons(port);
-	memcpy(&in6->sin6_addr, a->bytes, 16);
-	return sizeof(*in6);
-}
-
-static struct ip_addr from_sockaddr(const struct sockaddr *sa)
-{
-	struct ip_addr a = {.family = (uint8_t)sa->sa_family};
-
-	if (sa->sa_family == AF_INET)
-		memcpy(a.bytes, &((const struct sockaddr_in *)sa)->sin_addr, 4);
-	else if (sa->sa_family == AF_INET6)
-		memcpy(a.bytes, &((const struct sockaddr_in6 *)sa)->sin6_addr, 16);
-	else
-		a.family = AF_UNSPEC;
-	return a;
-}
 
 bool node_is_usable(const struct ip_addr *a)
 {
@@ -69,13 +40,13 @@ static struct ip_addr source_toward(const struct ip_addr *far)
 	socklen_t len;
 	AUTO_CLOSE int fd = socket(far->family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	len = to_sockaddr(far, 9, &ss); /* discard */
+	len = sockaddr_make(far, 9, &ss); /* discard */
 	if (fd < 0 || connect(fd, (struct sockaddr *)&ss, len) < 0)
 		return none;
 	len = sizeof(ss);
 	if (getsockname(fd, (struct sockaddr *)&ss, &len) < 0)
 		return none;
-	a = from_sockaddr((struct sockaddr *)&ss);
+	a = sockaddr_address((struct sockaddr *)&ss);
 	return node_is_usable(&a) ? a : none;
 }
 
@@ -129,7 +100,7 @@ static void add_own(struct node *n, const struct ip_addr *a)
 /* The network behind an address, unless it is only the address itself, or loopback. */
 static void add_subnet(struct node *n, const struct ip_addr *a, const struct sockaddr *netmask)
 {
-	struct ip_addr mask = from_sockaddr(netmask);
+	struct ip_addr mask = sockaddr_address(netmask);
 	struct prefix p = {.address = *a};
 
 	mask.family = a->family; /* some links leave it out */
@@ -154,7 +125,7 @@ static int own_addresses(struct node *n)
 		struct ip_addr a = {0};
 
 		if (i->ifa_addr)
-			a = from_sockaddr(i->ifa_addr);
+			a = sockaddr_address(i->ifa_addr);
 		if (!a.family)
 			continue;
 		add_own(n, &a);

@@ -16,17 +16,13 @@
 #include "agent/serve/control.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
 #include <microhttpd.h>
 #include <stdio.h>
-#include <sys/file.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
 #include "agent/log.h"
 #include "agent/serve/header.h"
+#include "agent/serve/listen.h"
 
 /* Clients at once, and how long an idle one may stay (s): vipctl asks and goes. */
 #define MAX_CLIENTS 64U
@@ -97,8 +93,8 @@ struct control {
 	bool port;  /* TCP: only to be looked at */
 	control_handler_t handler;
 	void *userdata;
-	char *path, *lock_path;
-	int lock;
+	char *path;
+	int lock; /* 0: none */
 };
 
 /* --- clients --------------------------------------------------------------- */
@@ -690,77 +686,6 @@ static int on_timer(sd_event_source *s, uint64_t usec, void *userdata)
 	return 0;
 }
 
-static int take_lock(struct control *c)
-{
-	c->lock = open(c->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (c->lock < 0)
-		return -errno;
-	if (flock(c->lock, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
-	return 0;
-}
-
-/* A listening socket at the path. The lock is held, so what stands there is dead. */
-static int listen_at(const char *path)
-{
-	struct sockaddr_un sun = {.sun_family = AF_UNIX};
-	AUTO_CLOSE int fd = -1;
-	mode_t mask;
-	int r, ret;
-
-	if (strlen(path) >= sizeof(sun.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(sun.sun_path, path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	if (unlink(path) < 0 && errno != ENOENT)
-		return -errno;
-	mask = umask(0117);
-	r = bind(fd, (struct sockaddr *)&sun, sizeof(sun));
-	umask(mask);
-	if (r < 0 || listen(fd, 16) < 0)
-		return -errno;
-	ret = fd;
-	fd = -1;
-	return ret;
-}
-
-static int listen_port(const struct ip_addr *address, uint16_t port)
-{
-	union {
-		struct sockaddr any;
-		struct sockaddr_in v4;
-		struct sockaddr_in6 v6;
-	} sa = {0};
-	bool v6 = address->family == AF_INET6;
-	AUTO_CLOSE int fd = -1;
-	int one = 1, ret;
-
-	if (v6)
-		sa.v6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(port)};
-	else
-		sa.v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port)};
-	memcpy(v6 ? (void *)&sa.v6.sin6_addr : (void *)&sa.v4.sin_addr, address->bytes,
-		ip_addr_len(address->family));
-	fd = socket(address->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(fd, &sa.any, v6 ? sizeof(sa.v6) : sizeof(sa.v4)) < 0 || listen(fd, 64) < 0)
-		return -errno;
-	ret = fd;
-	fd = -1;
-	return ret;
-}
-
-static int make_directory(const char *path)
-{
-	AUTO_FREE char *copy = xstrdup(path);
-
-	return mkdir(dirname(copy), 0755) < 0 && errno != EEXIST ? -errno : 0;
-}
-
 static int add_timer(
 	struct control *c, sd_event *loop, sd_event_source **ret, sd_event_time_handler_t handler)
 {
@@ -804,10 +729,7 @@ static int listen_socket(struct control *c, const char *path)
 {
 	int r;
 
-	c->lock_path = xasprintf("%s.lock", path);
-	r = make_directory(path);
-	if (r >= 0)
-		r = take_lock(c);
+	r = listen_lock(path, &c->lock);
 	if (r >= 0)
 		r = listen_at(path);
 	if (r >= 0)
@@ -881,7 +803,6 @@ struct control *control_free(struct control *c)
 	if (c->lock > 0)
 		close(c->lock);
 	free(c->path);
-	free(c->lock_path);
 	free(c);
 	return NULL;
 }

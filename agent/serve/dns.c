@@ -22,6 +22,7 @@
 
 #include "agent/log.h"
 #include "agent/serve/dns_stream.h"
+#include "agent/sockaddr.h"
 
 #define DNS_PORT 53
 /* Datagrams of one turn of the loop: some 100 microseconds. */
@@ -291,22 +292,6 @@ static int on_connections(sd_event_source *s, int fd, uint32_t events, void *use
 
 /* --- listeners ------------------------------------------------------------- */
 
-static socklen_t to_sockaddr(const struct endpoint *e, struct sockaddr_storage *ret)
-{
-	struct sockaddr_in *v4 = (struct sockaddr_in *)ret;
-	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)ret;
-
-	*ret = (struct sockaddr_storage){.ss_family = e->address.family};
-	if (e->address.family == AF_INET) {
-		v4->sin_port = htons(e->port);
-		memcpy(&v4->sin_addr, e->address.bytes, 4);
-		return sizeof(*v4);
-	}
-	v6->sin6_port = htons(e->port);
-	memcpy(&v6->sin6_addr, e->address.bytes, 16);
-	return sizeof(*v6);
-}
-
 static int set_option(int fd, int level, int option, int value)
 {
 	return setsockopt(fd, level, option, &value, sizeof(value));
@@ -323,7 +308,7 @@ static int open_socket(const struct endpoint *e, int type)
 {
 	bool is_v6 = e->address.family == AF_INET6;
 	struct sockaddr_storage address;
-	socklen_t n = to_sockaddr(e, &address);
+	socklen_t n = sockaddr_make(&e->address, e->port, &address);
 	AUTO_CLOSE int fd = socket(e->address.family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int ret;
 
