@@ -264,6 +264,8 @@ static void contradict(struct gossip *g, struct absent *a)
 
 	if (a->votes == 0 || a->answered == 0 || g->now - a->answered > ANSWER_FRESH)
 		return;
+	if (link_of(g, a->member))
+		return; /* our record lists it, which says more */
 	if (said && said->op != OP_SILENT && lost_valid(g, said))
 		return;
 	own_change(g, OP_STALLED, a->member, true);
