@@ -36,6 +36,7 @@ struct world {
 	struct auditor *auditor;
 	struct reconcile *reconcile;
 	struct kernel *model;
+	pthread_mutex_t lock; /* of the model: the auditor reads in its own thread */
 	bool loses_answers;
 	struct ip_addr bad; /* commands about this address fail, always */
 	pthread_t loop_thread;
@@ -54,9 +55,14 @@ static int handle_read(struct kernel *k, unsigned int parts, const struct servic
 	size_t n_keys, struct kernel_state *s)
 {
 	struct world *w = ((struct handle *)k)->world;
+	int r;
 
-	w->n_reads_in_loop += !keys && pthread_equal(pthread_self(), w->loop_thread);
-	return w->model->ops->read(w->model, parts, keys, n_keys, s);
+	if (!keys && pthread_equal(pthread_self(), w->loop_thread))
+		w->n_reads_in_loop++;
+	pthread_mutex_lock(&w->lock);
+	r = w->model->ops->read(w->model, parts, keys, n_keys, s);
+	pthread_mutex_unlock(&w->lock);
+	return r;
 }
 
 static bool is_bad(const struct world *w, const struct step *step)
@@ -71,6 +77,7 @@ static int handle_apply(struct kernel *k, struct step_report *r, size_t first, s
 	struct world *w = ((struct handle *)k)->world;
 	int error = 0;
 
+	pthread_mutex_lock(&w->lock);
 	for (size_t i = first, run; i < first + n && !error; i += run) {
 		for (run = 0; i + run < first + n && !is_bad(w, &r->steps[i + run]);)
 			run++;
@@ -81,6 +88,7 @@ static int handle_apply(struct kernel *k, struct step_report *r, size_t first, s
 			run = 1;
 		}
 	}
+	pthread_mutex_unlock(&w->lock);
 	return error;
 }
 
@@ -118,6 +126,7 @@ static void world_init(struct world *w, const struct model_kernel_options *model
 	const char *what;
 
 	*w = (struct world){.model = model_kernel_new(model), .loop_thread = pthread_self()};
+	pthread_mutex_init(&w->lock, NULL);
 	w->loses_answers = model->lose_one_in > 0;
 	assert_int_equal(sd_event_new(&w->loop), 0);
 	assert_true(auditor_new(w->loop, &w->auditor) >= 0);
@@ -134,6 +143,7 @@ static void world_done(struct world *w)
 	auditor_free(w->auditor);
 	sd_event_unref(w->loop);
 	kernel_free(w->model);
+	pthread_mutex_destroy(&w->lock);
 }
 
 static void run_until_settled(struct world *w)
