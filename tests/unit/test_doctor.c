@@ -614,7 +614,7 @@ static void test_many_ports_are_blocked(void **state)
 
 	forget_peer(w, DIAL_SILENT);
 	for (int i = 0; i < 6; i++)
-		many[i] = (struct peer){{AF_INET, {10, 0, 1, (uint8_t)i}}, 61420, DIAL_SILENT, 0};
+		many[i] = (struct peer){{AF_INET, {10, 0, 1, (uint8_t)i}}, 61420, DIAL_SILENT};
 	w->f.peers = many;
 	w->f.n_peers = 6;
 	expect(w, "peers", SEVERITY_ERROR, "10.0.1.4, and 1 more do not answer", "iptables");

@@ -42,13 +42,11 @@ struct peer {
 	struct ip_addr address;
 	uint16_t port;
 	enum dial dial;
-	int error; /* DIAL_UNREACHABLE: the errno */
 };
 
 struct master {
 	char *url;     /* without a user and password */
 	char *problem; /* NULL: it answered */
-	long status;   /* of HTTP, if it answered */
 	bool dated;    /* it said what time it is */
 	double ahead;  /* seconds by which this node's clock is ahead of it */
 };

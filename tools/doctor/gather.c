@@ -359,15 +359,13 @@ static void add_contacts(struct facts *f, const char *list, unsigned int port)
 	free(copy);
 }
 
-/* The host of "http://USER:PASSWORD@10.0.0.1:5050/mesos". */
+/* The host of "http://10.0.0.1:5050/mesos". */
 static void add_master_peer(struct facts *f, const char *url, unsigned int port)
 {
 	const char *host = strstr(url, "://");
 	char address[IP_ADDR_STRLEN];
 
 	host = host ? host + 3 : url;
-	if (strchr(host, '@'))
-		host = strchr(host, '@') + 1;
 	if (sscanf(host, "[%45[^]]]", address) == 1 || sscanf(host, "%45[^:/]", address) == 1)
 		add_peer(f, address, port);
 }
@@ -405,6 +403,16 @@ static void find_peers(struct facts *f)
 	probe_dial(f->peers, f->n_peers);
 }
 
+/* Without a user and password: the file's are nobody's business. Caller frees. */
+static char *bare_url(const char *url)
+{
+	const char *host = strstr(url, "://"), *at;
+
+	host = host ? host + 3 : url;
+	at = host + strcspn(host, "@/");
+	return textf("%.*s%s", (int)(host - url), url, *at == '@' ? at + 1 : host);
+}
+
 static void ask_masters(struct facts *f)
 {
 	char *copy = textf("%s", facts_config(f, "masters", "")), *save = NULL;
@@ -415,7 +423,7 @@ static void ask_masters(struct facts *f)
 	if (strncmp(facts_config(f, "source", "mesos"), "mesos", 5) == 0)
 		for (char *p = strtok_r(copy, ", \t", &save); p && f->n_masters < MASTERS_MAX;
 			p = strtok_r(NULL, ", \t", &save))
-			f->masters[f->n_masters++].url = textf("%s", p);
+			f->masters[f->n_masters++].url = bare_url(p);
 	free(copy);
 	probe_masters(f->masters, f->n_masters);
 }

@@ -54,22 +54,17 @@ static socklen_t to_sockaddr(const struct peer *p, struct sockaddr_storage *ret)
 	return sizeof(*in6);
 }
 
-static void set_result(struct peer *p, int error)
+static enum dial result(int error)
 {
-	p->error = 0;
 	switch (error) {
 	case 0:
-		p->dial = DIAL_OPEN;
-		break;
+		return DIAL_OPEN;
 	case ECONNREFUSED:
-		p->dial = DIAL_REFUSED;
-		break;
+		return DIAL_REFUSED;
 	case ETIMEDOUT:
-		p->dial = DIAL_SILENT;
-		break;
+		return DIAL_SILENT;
 	default:
-		p->dial = DIAL_UNREACHABLE;
-		p->error = error;
+		return DIAL_UNREACHABLE;
 	}
 }
 
@@ -79,11 +74,14 @@ static int dial(struct peer *p)
 	struct sockaddr_storage ss;
 	socklen_t len = to_sockaddr(p, &ss);
 	int fd = socket(p->address.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int error = 0;
 
-	set_result(p, ETIMEDOUT);
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&ss, len) < 0 && errno == EINPROGRESS)
+	p->dial = DIAL_SILENT;
+	if (fd < 0 || connect(fd, (struct sockaddr *)&ss, len) < 0)
+		error = errno;
+	if (error == EINPROGRESS)
 		return fd;
-	set_result(p, fd < 0 ? errno : 0);
+	p->dial = result(error);
 	if (fd >= 0)
 		close(fd);
 	return -1;
@@ -96,7 +94,7 @@ static void hear(struct peer *p, struct pollfd *pfd)
 
 	if (getsockopt(pfd->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
 		error = errno;
-	set_result(p, error);
+	p->dial = result(error);
 	close(pfd->fd);
 	pfd->fd = -1;
 }
@@ -212,7 +210,6 @@ static void hear_answers(CURLM *multi)
 		if (message->data.result != CURLE_OK)
 			q->master->problem =
 				textf("%s: %s", q->url, curl_easy_strerror(message->data.result));
-		curl_easy_getinfo(q->easy, CURLINFO_RESPONSE_CODE, &q->master->status);
 		q->master->dated = q->date.known;
 		q->master->ahead = q->date.ahead;
 	}
