@@ -9,8 +9,9 @@
 #define METER_IDLE 20
 /* An older reading is not shown, but a new one waited for. */
 #define METER_STALE (5 * NSEC_PER_SEC)
-/* A rate over more than this is history. */
-#define METER_RATE_MAX (20 * NSEC_PER_SEC)
+/* A rate over more than this is history: nobody had looked. A table whose reading takes three seconds
+ * still has one. */
+#define METER_RATE_MAX (70 * NSEC_PER_SEC)
 
 struct waiter {
 	void (*ready)(void *userdata);
