@@ -29,6 +29,7 @@ struct model_kernel {
 	struct model_kernel_options options;
 	uint64_t random;
 	struct kernel_state *state;
+	unsigned int n_set_references;
 	struct model_kernel_counters counters;
 	size_t trash_allocated;
 	struct trash_entry *trash;
@@ -279,10 +280,14 @@ static int model_read(struct kernel *k, unsigned int parts, const struct service
 
 static int model_remove_frame(struct kernel *k)
 {
-	struct kernel_state *s = ((struct model_kernel *)k)->state;
+	struct model_kernel *m = (struct model_kernel *)k;
 
-	s->has_link = s->has_sets = false;
-	s->n_routes = s->n_ports = s->n_addresses = 0;
+	m->state->has_link = false;
+	m->state->n_routes = 0;
+	if (m->n_set_references)
+		return -EBUSY;
+	m->state->has_sets = false;
+	m->state->n_ports = m->state->n_addresses = 0;
 	return 0;
 }
 
@@ -314,6 +319,11 @@ struct kernel *model_kernel_new(const struct model_kernel_options *options)
 struct kernel_state *model_kernel_state(struct kernel *k)
 {
 	return ((struct model_kernel *)k)->state;
+}
+
+void model_kernel_hold_sets(struct kernel *k, unsigned int n_rules)
+{
+	((struct model_kernel *)k)->n_set_references = n_rules;
 }
 
 void model_kernel_set(struct kernel *k, const struct model_kernel_options *options)

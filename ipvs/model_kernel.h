@@ -27,6 +27,8 @@ struct kernel *model_kernel_new(const struct model_kernel_options *options);
 
 /* What the kernel holds. The test may change it, as a hand with ipvsadm would. */
 struct kernel_state *model_kernel_state(struct kernel *k);
+/* So many rules of a firewall refer to the sets, which therefore cannot be removed (-EBUSY). */
+void model_kernel_hold_sets(struct kernel *k, unsigned int n_rules);
 /* Changes the chances of failure from now on; the seed is ignored. */
 void model_kernel_set(struct kernel *k, const struct model_kernel_options *options);
 

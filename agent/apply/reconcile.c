@@ -743,8 +743,9 @@ int reconcile_flush(struct reconcile *r)
 int reconcile_remove_frame(struct reconcile *r)
 {
 	int n = kernel_remove_frame(r->kernel);
+	int x = read_kernel(r); /* it may have gone in part */
 
-	return n < 0 ? n : read_kernel(r);
+	return n < 0 ? n : x;
 }
 
 int reconcile_new(sd_event *loop, const struct kernel_options *kernel, uint64_t seed,

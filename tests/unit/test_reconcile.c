@@ -490,6 +490,30 @@ static void test_foreign(void **state)
 	world_done(&w);
 }
 
+/* Sets that rules refer to stay; what has gone is known to have. */
+static void test_sets_in_use(void **state)
+{
+	struct world w;
+
+	world_init(&w, &faultless);
+	reconcile_want(w.reconcile, services(0, 10), 0);
+	run_until_settled(&w);
+	model_kernel_hold_sets(w.model, 2);
+	assert_int_equal(reconcile_flush(w.reconcile), 0);
+	assert_int_equal(reconcile_remove_frame(w.reconcile), -EBUSY);
+	assert_false(reconcile_have(w.reconcile)->has_link);
+	assert_true(reconcile_have(w.reconcile)->has_sets);
+	reconcile_want(w.reconcile, services(0, 10), 0);
+	run_until_settled(&w);
+	assert_int_equal(reconcile_stats(w.reconcile)->n_failed, 0);
+	assert_in_step(&w, services(0, 10));
+	model_kernel_hold_sets(w.model, 0);
+	assert_int_equal(reconcile_flush(w.reconcile), 0);
+	assert_int_equal(reconcile_remove_frame(w.reconcile), 0);
+	assert_false(model_kernel_state(w.model)->has_sets);
+	world_done(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -504,6 +528,7 @@ int main(void)
 		cmocka_unit_test(test_a_failure_does_not_hold_the_loop),
 		cmocka_unit_test(test_one_change),
 		cmocka_unit_test(test_foreign),
+		cmocka_unit_test(test_sets_in_use),
 	};
 
 	log_set_level(LOG_CRIT);
