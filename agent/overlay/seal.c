@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The constructions have names. Datagrams: OSCORE's (RFC 8613) with a group key: a key of each
+ * sender's own, derived from the shared one, the sender and a context that is new with every
+ * start; its counter as nonce; a replay window; and after a restart the Echo of its Appendix
+ * B.1.2. Links: mutual authentication and key distribution from a shared key as in AKEP2 (Bellare
+ * and Rogaway, CRYPTO 1993), then libsodium's secretstream (STREAM: Hoang, Reyhanitabar, Rogaway
+ * and Vizar, CRYPTO 2015). docs/trust.md says what that protects against, and what not.
+ */
 #include "agent/overlay/seal.h"
 
 #include <errno.h>

@@ -3,7 +3,7 @@
 """Programs, their help, the man pages and the completion agree: each names every key, command and option
 that the program has, and no others; and the man pages are well formed.
 
-    check_docs.py VIPD VIPCTL SOURCE_ROOT
+    check_docs.py VIPD VIPCTL VIPLOAD SOURCE_ROOT
 """
 import os
 import pathlib
@@ -12,9 +12,10 @@ import shutil
 import subprocess
 import sys
 
-vipd, vipctl, root = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
+vipd, vipctl, vipload, root = *sys.argv[1:4], pathlib.Path(sys.argv[4])
 PAGES = {name: root / folder / name
-         for folder, name in [("agent", "vipd.8"), ("agent", "vipd.conf.5"), ("tools", "vipctl.8")]}
+         for folder, name in [("agent", "vipd.8"), ("agent", "vipd.conf.5"), ("tools", "vipctl.8"),
+                              ("tools", "vipload.1")]}
 problems = []
 
 
@@ -46,6 +47,9 @@ assert len(keys) > 10, "vipd --help does not look as this test expects"
 compare("key", keys, {k for line in items for k in re.split(r" ?, ?", line.strip())})
 compare("vipd's option --", options_of(own), flags_of("\n".join(
     re.findall(r"^\.It .*$", PAGES["vipd.8"].read_text(), re.M))))
+
+compare("vipload's option --", options_of(output(vipload, "--help")), flags_of("\n".join(
+    re.findall(r"^\.It .*$", PAGES["vipload.1"].read_text(), re.M))))
 
 # vipctl: every command, and the options of each.
 
