@@ -481,12 +481,11 @@ static void adapt_portion(struct reconcile *r, nsec_t held)
 /* How many steps are taken now: those before the first destination to be added, or some from there. */
 static size_t next_portion(struct reconcile *r)
 {
-	const struct step *steps = &r->plan.steps[r->cursor];
 	size_t left = r->plan.n_steps - r->cursor;
 	size_t n = left < r->portion ? left : r->portion;
 
 	for (size_t i = 0; i < n && !r->priced; i++) {
-		if (steps[i].kind != STEP_DESTINATION_ADD)
+		if (r->plan.steps[r->cursor + i].kind != STEP_DESTINATION_ADD)
 			continue;
 		if (i > 0)
 			return i;
