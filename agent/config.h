@@ -64,7 +64,7 @@ struct config {
 	/* where it is asked; family AF_UNSPEC: nowhere but at the socket */
 	struct endpoint http_listen;
 	struct endpoints dns_listen; /* port 0: 53 */
-	uint64_t metrics_max; /* VIPs and backends together */
+	uint64_t metrics_max;        /* VIPs and backends together */
 	/* files */
 	char *socket;
 	char *state_dir;
