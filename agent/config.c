@@ -37,6 +37,7 @@ enum key_type {
 	KEY_LEVEL,
 	KEY_SOURCE,
 	KEY_API,
+	KEY_PUBLISH, /* "auto", "no", or a URL */
 	KEY_DEVICE,
 	KEY_KERNEL,
 };
@@ -77,6 +78,13 @@ static const struct key keys[] = {
 		"file that holds NAME:PASSWORD, shown to a master", true},
 	{"poll_interval", KEY_DURATION, AT(poll_interval), "5s", "TIME",
 		"time between two polls, jittered by a tenth", true, 100 * MS, 3600 * S},
+	{"publish", KEY_PUBLISH, AT(publish), "auto", "auto|no|URL",
+		"whether the table of this node's own Mesos master is published to the cluster "
+		"while it leads; auto: if it is one of `masters`; URL: that is the own one",
+		true},
+	{"publisher_timeout", KEY_DURATION, AT(publisher_timeout), "15s", "TIME",
+		"without word of a publisher for so long the masters are polled", false, 6 * S,
+		3600 * S},
 	{"connect_timeout", KEY_DURATION, AT(connect_timeout), "3s", "TIME",
 		"time to connect to a master", true, 10 * MS, 600 * S},
 	{"request_timeout", KEY_DURATION, AT(request_timeout), "15s", "TIME",
@@ -515,6 +523,21 @@ static const char *set_device(char **where, const char *value)
 	return set_string(where, value);
 }
 
+static const char *set_publish(char **where, const char *value)
+{
+	char **urls = NULL;
+	const char *error = NULL;
+
+	if (strcmp(value, "auto") == 0 || strcmp(value, "no") == 0)
+		return set_string(where, value);
+	if (parse_urls(value, &urls) || strv_len(urls) != 1)
+		error = "must be auto, no, or the URL of this node's own master";
+	else
+		set_string(where, urls[0]);
+	strv_free(urls);
+	return error;
+}
+
 /* Sets a key from its text. NULL, or what is wrong with it (static text). */
 static const char *key_set(struct config *c, const struct key *k, const char *value)
 {
@@ -573,6 +596,8 @@ static const char *key_set(struct config *c, const struct key *k, const char *va
 			strcmp(value, "subscribe") != 0)
 			return "must be state, v1 or subscribe";
 		return set_string(at, value);
+	case KEY_PUBLISH:
+		return set_publish(at, value);
 	case KEY_KERNEL:
 		if (strcmp(value, "ipvs") != 0 && strcmp(value, "none") != 0)
 			return "must be ipvs or none";
@@ -630,6 +655,7 @@ static char *key_text(const struct config *c, const struct key *k)
 	case KEY_DIR:
 	case KEY_SOURCE:
 	case KEY_API:
+	case KEY_PUBLISH:
 	case KEY_DEVICE:
 	case KEY_KERNEL:
 	case KEY_NAME:
@@ -695,6 +721,7 @@ static void key_clear(struct config *c, const struct key *k)
 	case KEY_DIR:
 	case KEY_SOURCE:
 	case KEY_API:
+	case KEY_PUBLISH:
 	case KEY_DEVICE:
 	case KEY_KERNEL:
 	case KEY_NAME:

@@ -26,6 +26,8 @@ struct config {
 	bool tls_verify;
 	char *auth_token_file, *auth_basic_file; /* "": none */
 	nsec_t poll_interval;
+	char *publish; /* "auto", "no", or the own master's URL */
+	nsec_t publisher_timeout;
 	nsec_t connect_timeout;
 	nsec_t request_timeout;
 	uint64_t max_document; /* bytes, decompressed */

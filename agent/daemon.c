@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * How a label becomes a destination: on_table() gets the VIP table of a document and
- * decides whether it is to be believed; update_desired() makes the desired state of this
+ * How a label becomes a destination: on_table() gets the VIP table of a document, or on_published()
+ * that of the publisher, and decides whether it is to be believed; update_desired() makes the desired state of this
  * node, and hands it to the reconcile. A failed poll comes to on_failure() and changes nothing.
  */
 #include "agent/daemon.h"
@@ -258,15 +258,16 @@ static int on_ramp_tick(sd_event_source *s, uint64_t usec, void *userdata)
 	return 0;
 }
 
-/* True if this table is not to be believed until the next document repeats it. */
+/* True if this table is not to be believed until the next document, or the publisher, repeats it. */
 static bool hold_emptying(struct daemon *d, const struct vip_table *fresh)
 {
 	size_t n = count_backends(d->table);
 
 	if (count_backends(fresh) > 0 || n < LARGE_TABLE || d->held)
 		return false;
-	log_warning("table: the document has no VIPs, %zu backends are in use; "
-		    "kept until the next document says the same",
+	log_warning(
+		"table: an empty one came, while %zu backends are in use; they are kept until it "
+		"is said once more",
 		n);
 	return true;
 }
@@ -311,34 +312,76 @@ static const struct vip_table *known_table(void *userdata)
 	return d->held ? d->held : d->table;
 }
 
-/* The document repeats what known_table() was made of. */
-static void on_unchanged(struct daemon *d, bool node_changed, nsec_t since)
+/* The node's addresses may have changed; the document's or the publisher's word is when we look. */
+static bool node_changed(struct daemon *d)
 {
-	if (d->held)
-		take_table(d, STEAL(d->held), node_changed, since);
-	else if (node_changed)
+	bool changed = update_node(d) > 0;
+
+	if (changed) {
+		cluster_node_changed(d->cluster);
+		publisher_update(d->publisher);
+		feed_set_own(d->feed, publisher_own_master(d->publisher));
+	}
+	return changed;
+}
+
+/* A table was polled, and is believed: it is published if it came from this node's own leading
+ * master. True if it is to be used here, where a publisher may be followed. */
+static bool use_polled(struct daemon *d, const struct vip_table *table)
+{
+	if (feed_stats(d->feed)->from_own)
+		return publisher_lead(d->publisher, table);
+	if (publisher_mode(d->publisher) == PUBLISH_FOLLOWING)
+		return false;
+	publisher_polled(d->publisher);
+	return true;
+}
+
+/* The document repeats what known_table() was made of. */
+static void on_unchanged(struct daemon *d, bool changed, nsec_t since)
+{
+	struct vip_table *held = STEAL(d->held);
+
+	if (!use_polled(d, held ? held : d->table)) {
+		vip_table_free(held);
+	} else if (held) {
+		d->own_table = feed_stats(d->feed)->from_own;
+		take_table(d, held, changed, since);
+	} else if (changed) {
 		update_desired(d, CAUSE_DOCUMENT, since);
+	}
 }
 
 static void on_table(void *userdata, struct vip_table *fresh)
 {
 	struct daemon *d = userdata;
-	bool node_changed = update_node(d) > 0;
 	nsec_t since = feed_stats(d->feed)->last_byte;
+	bool changed = node_changed(d);
 
 	recovered(d);
 	if (fresh && hold_emptying(d, fresh)) {
 		d->held = fresh;
 		return;
 	}
-	if (node_changed)
-		cluster_node_changed(d->cluster);
 	if (!fresh) {
-		on_unchanged(d, node_changed, since);
+		on_unchanged(d, changed, since);
 		return;
 	}
 	d->held = vip_table_free(d->held);
-	take_table(d, fresh, node_changed, since);
+	if (!use_polled(d, fresh)) {
+		vip_table_free(fresh);
+		return;
+	}
+	d->own_table = feed_stats(d->feed)->from_own;
+	take_table(d, fresh, changed, since);
+}
+
+static void on_not_leading(void *userdata)
+{
+	struct daemon *d = userdata;
+
+	recovered(d);
+	publisher_stop_leading(d->publisher);
 }
 
 static void on_failure(void *userdata, const char *reason)
@@ -351,6 +394,139 @@ static void on_failure(void *userdata, const char *reason)
 	if (!d->failing)
 		log_warning("source: %s; the table stays as it is", reason);
 	d->failing = true;
+}
+
+/* --- the table by the overlay ---------------------------------------------- */
+
+static void on_published(void *userdata, struct vip_table *fresh)
+{
+	struct daemon *d = userdata;
+	nsec_t since = now_ns();
+
+	vip_table_free(d->held);
+	d->held = NULL;
+	if (hold_emptying(d, fresh)) {
+		d->held = fresh;
+		return;
+	}
+	d->own_table = false;
+	take_table(d, fresh, node_changed(d), since);
+}
+
+static void on_confirmed(void *userdata)
+{
+	struct daemon *d = userdata;
+
+	if (d->held)
+		take_table(d, STEAL(d->held), node_changed(d), now_ns());
+	else if (node_changed(d))
+		update_desired(d, CAUSE_RELOAD, now_ns());
+}
+
+/* What the own master says now is to be published: a subscription keeps the table current, else it
+ * has to be asked. */
+static void on_lead(void *userdata)
+{
+	struct daemon *d = userdata;
+	const struct feed_stats *s = feed_stats(d->feed);
+
+	if (s->subscribed && s->from_own && d->own_table)
+		publisher_lead(d->publisher, d->table);
+	else
+		feed_kick(d->feed);
+}
+
+static void log_mode(struct daemon *d, enum publish_mode mode, enum publish_mode before)
+{
+	struct publish_status s;
+	char text[IP_ADDR_STRLEN] = "?";
+	struct ip_addr a;
+
+	publisher_status(d->publisher, &s);
+	a = cluster_master_address(d->cluster, s.announced.node);
+	if (a.family)
+		ip_addr_format(&a, text);
+	if (mode == PUBLISH_FOLLOWING)
+		log_notice("table: follows the publisher %s, term %llu", text,
+			(unsigned long long)s.announced.term);
+	else if (mode == PUBLISH_LEADING)
+		log_notice("table: this node's master leads: publishing, term %llu",
+			(unsigned long long)s.term);
+	else if (mode == PUBLISH_POLLING && before == PUBLISH_LEADING)
+		log_warning("table: this node's master is silent: not publishing any more");
+	else if (mode == PUBLISH_POLLING && s.heard)
+		log_warning("table: no publisher is heard any more: polling the masters");
+	else if (mode == PUBLISH_POLLING)
+		log_notice("table: no publisher is heard: polling the masters");
+}
+
+/* Whom the feed asks. Who has a master asks that one always, since it may come to lead. */
+static void set_feed(struct daemon *d, enum publish_mode before)
+{
+	bool own = publisher_own_master(d->publisher);
+	nsec_t within = before == PUBLISH_FOLLOWING ? d->config->poll_interval : 0;
+
+	feed_set_own(d->feed, publisher_own_master(d->publisher));
+	if (publisher_mode(d->publisher) == PUBLISH_POLLING)
+		feed_set_mode(d->feed, FEED_ANY, own ? 0 : within);
+	else
+		feed_set_mode(d->feed, own ? FEED_OWN : FEED_NONE, 0);
+}
+
+static void on_mode(void *userdata, enum publish_mode mode, enum publish_mode before)
+{
+	struct daemon *d = userdata;
+
+	if (mode != before)
+		log_mode(d, mode, before);
+	set_feed(d, before);
+}
+
+static void on_multicast(void *userdata, uint64_t from, const uint8_t *bytes, size_t n)
+{
+	struct daemon *d = userdata;
+
+	publisher_multicast(d->publisher, from, bytes, n);
+}
+
+static void on_request(void *userdata, uint64_t from, uint32_t tag, const uint8_t *bytes, size_t n)
+{
+	struct daemon *d = userdata;
+
+	publisher_request(d->publisher, from, tag, bytes, n);
+}
+
+static void on_response(void *userdata, uint64_t from, const uint8_t *bytes, size_t n)
+{
+	struct daemon *d = userdata;
+
+	publisher_response(d->publisher, from, bytes, n);
+}
+
+static void on_neighbours(void *userdata, const uint64_t *ids, size_t n)
+{
+	struct daemon *d = userdata;
+
+	publisher_neighbours(d->publisher, ids, n);
+}
+
+static void on_overlay_opened(void *userdata)
+{
+	struct daemon *d = userdata;
+
+	publisher_update(d->publisher);
+}
+
+static int open_publisher(struct daemon *d)
+{
+	const struct publisher_handler handler = {on_mode, on_published, on_confirmed, on_lead, d};
+	int r = publisher_new(d->loop, d->config, &d->node, d->cluster, &handler, &d->publisher);
+
+	if (r < 0)
+		log_error("publisher: %s", strerror(-r));
+	else
+		publisher_update(d->publisher);
+	return r;
 }
 
 static void on_resolved(void *userdata)
@@ -527,6 +703,8 @@ static int on_reload(sd_event_source *s, const struct signalfd_siginfo *si, void
 	if (fresh) {
 		log_set_level(d->config->log_level);
 		cluster_reload(d->cluster);
+		publisher_update(d->publisher);
+		feed_set_own(d->feed, publisher_own_master(d->publisher));
 		dns_listen(d->dns, &d->config->dns_listen);
 		open_http(d);
 		log_notice("reload: done");
@@ -638,7 +816,15 @@ static void on_cluster_changed(void *userdata, nsec_t since)
 
 static int open_cluster(struct daemon *d)
 {
-	struct cluster_handler handler = {on_cluster_changed, d};
+	struct cluster_handler handler = {
+		.changed = on_cluster_changed,
+		.opened = on_overlay_opened,
+		.multicast = on_multicast,
+		.request = on_request,
+		.response = on_response,
+		.neighbours = on_neighbours,
+		.userdata = d,
+	};
 
 	return cluster_new(d->loop, d->config, &d->node, &handler, &d->cluster);
 }
@@ -651,8 +837,11 @@ static int open_feed(struct daemon *d)
 		.range6 = d->config->named_range6,
 		.resolve = resolver_ask,
 	};
-	struct feed_handler handler = {
-		.table = on_table, .known = known_table, .failure = on_failure, .userdata = d};
+	struct feed_handler handler = {.table = on_table,
+		.known = known_table,
+		.failure = on_failure,
+		.not_leading = on_not_leading,
+		.userdata = d};
 	int r = resolver_new(d->loop, on_resolved, d, &d->resolver);
 
 	options.userdata = d->resolver;
@@ -743,7 +932,8 @@ int daemon_init(struct daemon *d)
 	update_node(d);
 	/* The control socket's lock comes first: two vipds must not drive one kernel. */
 	if ((r = open_control(d)) < 0 || (r = open_kernel(d)) < 0 || (r = open_cluster(d)) < 0 ||
-		(r = open_dns(d)) < 0 || (r = open_feed(d)) < 0 || (r = start_timers(d)) < 0)
+		(r = open_dns(d)) < 0 || (r = open_feed(d)) < 0 || (r = open_publisher(d)) < 0 ||
+		(r = start_timers(d)) < 0)
 		return r;
 	open_surroundings(d);
 	open_http(d);
@@ -760,6 +950,7 @@ void daemon_done(struct daemon *d)
 	d->http = control_free(d->http);
 	dns_free(d->dns);
 	cluster_free(d->cluster);
+	publisher_free(d->publisher);
 	feed_free(d->feed);
 	resolver_free(d->resolver);
 	namespaces_free(d->namespaces);

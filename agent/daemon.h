@@ -3,7 +3,8 @@
 /*
  * The daemon's own state: the parts, and the values that go from one to the next.
  *
- *   feed -> (document) -> table -> desired -> reconcile -> kernel
+ *   feed -> (document) -+-> table -> desired -> reconcile -> kernel
+ *   publisher ----------+
  *
  * Only daemon.c writes it; views.c reads it.
  */
@@ -16,6 +17,7 @@
 #include "agent/feed/resolve.h"
 #include "agent/history/watch.h"
 #include "agent/overlay/cluster.h"
+#include "agent/publish/publisher.h"
 #include "agent/serve/control.h"
 #include "agent/serve/dns.h"
 #include "agent/serve/meter.h"
@@ -29,6 +31,7 @@ struct daemon {
 	void *load_userdata;
 
 	struct cluster *cluster;
+	struct publisher *publisher;
 	struct feed *feed;
 	struct resolver *resolver;
 	struct node node;
@@ -52,8 +55,9 @@ struct daemon {
 	struct endpoint http_at; /* where it is, or was tried last */
 	struct dns *dns;
 	struct watch *watch;
-	bool paused;  /* by flush: nothing is programmed */
-	bool failing; /* the feed failed last time, and that was logged */
+	bool paused;    /* by flush: nothing is programmed */
+	bool own_table; /* `table` is what this node's own leading master said */
+	bool failing;   /* the feed failed last time, and that was logged */
 
 	nsec_t started;
 	sd_event_source *audit, *drain_tick, *ramp_tick, *sigs[3];

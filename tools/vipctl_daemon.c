@@ -22,13 +22,45 @@
 
 /* --- status ---------------------------------------------------------------- */
 
-static void show_source(json_object *source, json_object *table)
+/* The table comes from the overlay: from whom, and since when it is known to be current. */
+static void show_followed(json_object *publisher)
 {
+	char confirmed[32];
+
+	printf("Source    published by %s, confirmed %s ago\n          version %s, %" PRId64
+	       " records%s\n",
+		get_text(publisher, "address", "?"),
+		time_text(get_seconds(publisher, "confirmed"), confirmed),
+		get_text(publisher, "version", "?"), get_int(publisher, "records"),
+		get_bool(publisher, "fetching") ? "; fetching a newer one" : "");
+}
+
+/* What else there is to say about publishing beside the polls. */
+static void show_publishing(const char *mode, json_object *publisher)
+{
+	if (strcmp(mode, "leading") == 0)
+		printf("          publishes to the cluster: version %s, %" PRId64 " records\n",
+			get_text(publisher, "version", "?"), get_int(publisher, "records"));
+	else if (strcmp(mode, "listening") == 0)
+		printf("          listens for a publisher\n");
+	else if (strcmp(mode, "polling") == 0)
+		printf("          no publisher is heard\n");
+}
+
+static void show_source(json_object *source, json_object *publisher, json_object *table)
+{
+	const char *mode = get_text(publisher, "mode", "");
+	bool followed = strcmp(mode, "following") == 0;
 	char age[32], unchanged[32];
 
-	printf("Source    %s %s\n", get_text(source, "kind", "?"),
-		get_text(source, "url", "(no answer yet)"));
-	if (get_bool(source, "ok"))
+	if (followed)
+		show_followed(publisher);
+	else
+		printf("Source    %s %s\n", get_text(source, "kind", "?"),
+			get_text(source, "url", "(no answer yet)"));
+	if (followed)
+		;
+	else if (get_bool(source, "ok"))
 		printf("          %s %s ago\n",
 			strcmp(get_text(source, "kind", ""), "file") == 0 ? "was read" : "answered",
 			time_text(get_seconds(source, "age"), age));
@@ -38,6 +70,7 @@ static void show_source(json_object *source, json_object *table)
 			get_text(source, "error", "no document yet"),
 			time_text(get_seconds(source, "age"), age),
 			get_seconds(source, "age") < 0 ? "" : " ago; the table stays as it is");
+	show_publishing(mode, publisher);
 	if (!get_bool(table, "known"))
 		return;
 	printf("Table     %" PRId64 " VIP%s, %" PRId64 " backend%s of %" PRId64
@@ -222,7 +255,7 @@ static int show_status(json_object *status)
 		get_int(status, "pid"), time_text(get_seconds(status, "uptime"), uptime));
 	printf("Node      %s%s%s on %s\n", get_text(node, "address", "no IPv4 address"),
 		a6 ? ", " : "", a6 ? a6 : "", get_text(node, "device", "?"));
-	show_source(source, table);
+	show_source(source, get(status, "publisher"), table);
 	show_rejections(table);
 	show_kernel(kernel);
 	show_firewall(get(status, "firewall"));

@@ -19,6 +19,8 @@
 #define REMEMBERED_MAX 256
 /* Between two tries to open the overlay, where the address or the port may become free. */
 #define RETRY (5 * NSEC_PER_SEC)
+/* Nodes that say that they have a master. Clusters have up to seven. */
+#define MASTERS_MAX 64
 /* Changes of nodes that are logged by name within a second; of more only the number is. */
 #define LOGGED_PER_SECOND 10
 
@@ -36,6 +38,10 @@ struct cluster {
 	struct gossip_addr *remembered, *agents;
 	nsec_t log_second;
 	size_t n_logged;
+	uint64_t id; /* this node's, once the overlay was on */
+	bool master; /* this node has one */
+	size_t n_masters;
+	struct overlay_node masters[MASTERS_MAX];
 };
 
 const char *cluster_off(const struct cluster *c)
@@ -114,6 +120,81 @@ static void log_node(struct cluster *c, const struct overlay_node *n)
 	log_notice("overlay: node %s is %s", address, gossip_status_name(n->status));
 }
 
+/* --- who has a master ------------------------------------------------------ */
+
+static size_t find_master(const struct cluster *c, uint64_t id)
+{
+	size_t i = 0;
+
+	while (i < c->n_masters && c->masters[i].id != id)
+		i++;
+	return i;
+}
+
+static void forget_master(struct cluster *c, uint64_t id)
+{
+	size_t i = find_master(c, id);
+
+	if (i < c->n_masters)
+		c->masters[i] = c->masters[--c->n_masters];
+}
+
+static void note_master(struct cluster *c, const struct overlay_node *node)
+{
+	size_t i = find_master(c, node->id);
+
+	if (!node->master)
+		forget_master(c, node->id);
+	else if (i < MASTERS_MAX)
+		c->masters[i] = *node;
+	if (node->master && i == c->n_masters && i < MASTERS_MAX)
+		c->n_masters++;
+}
+
+static bool has_address(const struct overlay_node *node, const struct ip_addr *a)
+{
+	for (size_t i = 0; i < node->n_addresses; i++)
+		if (ip_addr_equal(&node->addresses[i], a))
+			return true;
+	return false;
+}
+
+bool cluster_is_master(const struct cluster *c, uint64_t id)
+{
+	size_t i = find_master(c, id);
+	bool listed = false;
+
+	if (i == c->n_masters || c->masters[i].status != GOSSIP_STATUS_UP)
+		return false;
+	for (char **m = c->config->masters; m && *m; m++) {
+		struct ip_addr a = config_master_address(*m);
+
+		/* By name: anyone's address may be behind it. */
+		listed |= !a.family || has_address(&c->masters[i], &a);
+	}
+	return listed;
+}
+
+struct ip_addr cluster_master_address(const struct cluster *c, uint64_t id)
+{
+	size_t i = find_master(c, id);
+	bool known = i < c->n_masters && c->masters[i].n_addresses;
+
+	if (id == c->id && id)
+		return c->node->address.family ? c->node->address : c->node->address6;
+	return known ? c->masters[i].addresses[0] : (struct ip_addr){0};
+}
+
+uint64_t cluster_id(const struct cluster *c)
+{
+	return c->overlay ? c->id : 0;
+}
+
+struct overlay *cluster_overlay(struct cluster *c)
+{
+	return c->overlay;
+}
+
 static void on_node(void *userdata, const struct overlay_node *node)
 {
 	struct cluster *c = userdata;
@@ -122,6 +203,7 @@ static void on_node(void *userdata, const struct overlay_node *node)
 
 	if (!known || known->id != node->id || known->status != node->status)
 		log_node(c, node);
+	note_master(c, node);
 	judged(c, liveness_node(c->liveness, node, now_ns()), node->told);
 }
 
@@ -130,6 +212,7 @@ static void on_forgotten(void *userdata, uint64_t id)
 	struct cluster *c = userdata;
 	nsec_t now = now_ns();
 
+	forget_master(c, id);
 	judged(c, liveness_forgotten(c->liveness, id, now), now);
 }
 
@@ -155,6 +238,36 @@ static void on_conflict(void *userdata)
 	log_error(
 		"overlay: another vipd speaks as this node, from a later start; was its state_dir "
 		"copied from here? Remove the file `node` there or here, and restart that vipd");
+}
+
+/* --- what other daemons say, handed on ------------------------------------- */
+
+static void on_multicast(void *userdata, uint64_t from, const uint8_t *bytes, size_t n)
+{
+	struct cluster *c = userdata;
+
+	c->handler.multicast(c->handler.userdata, from, bytes, n);
+}
+
+static void on_request(void *userdata, uint64_t from, uint32_t tag, const uint8_t *bytes, size_t n)
+{
+	struct cluster *c = userdata;
+
+	c->handler.request(c->handler.userdata, from, tag, bytes, n);
+}
+
+static void on_response(void *userdata, uint64_t from, const uint8_t *bytes, size_t n)
+{
+	struct cluster *c = userdata;
+
+	c->handler.response(c->handler.userdata, from, bytes, n);
+}
+
+static void on_neighbours(void *userdata, const uint64_t *ids, size_t n)
+{
+	struct cluster *c = userdata;
+
+	c->handler.neighbours(c->handler.userdata, ids, n);
 }
 
 /* --- whom to join through -------------------------------------------------- */
@@ -350,7 +463,8 @@ static void stay_off(struct cluster *c, char *why)
 
 static int open_overlay(struct cluster *c, const struct keys *keys)
 {
-	struct overlay_handler handler = {on_node, on_forgotten, on_self, on_conflict, c};
+	struct overlay_handler handler = {on_node, on_forgotten, on_self, on_conflict, on_multicast,
+		on_request, on_response, on_neighbours, c};
 	struct ip_addr own[OVERLAY_ADDRESSES_MAX];
 	AUTO_FREE char *path = state_path(c, "node");
 	struct overlay_options options = {
@@ -363,6 +477,7 @@ static int open_overlay(struct cluster *c, const struct keys *keys)
 		.forget_after = c->config->forget_after,
 		.own = own,
 		.n_own = own_addresses(c->node, own),
+		.master = c->master,
 	};
 	const char *what;
 	int r;
@@ -387,6 +502,7 @@ static int open_overlay(struct cluster *c, const struct keys *keys)
 		stay_off(c, xasprintf("%s %u: %s", what, options.port, strerror(-r)));
 		return r;
 	}
+	c->id = options.identity.id;
 	c->address = c->node->address;
 	c->address6 = c->node->address6;
 	free(STEAL(c->off));
@@ -416,6 +532,7 @@ static int try_open(struct cluster *c)
 		return 0;
 	}
 	send_contacts(c);
+	c->handler.opened(c->handler.userdata);
 	return 0;
 }
 
@@ -503,7 +620,7 @@ void cluster_node_changed(struct cluster *c)
 		return;
 	}
 	if (!moved) {
-		overlay_set_addresses(c->overlay, own, own_addresses(c->node, own));
+		overlay_set_addresses(c->overlay, own, own_addresses(c->node, own), c->master);
 		return;
 	}
 	log_notice("overlay: this node's address is another one: joining anew");
@@ -516,6 +633,17 @@ void cluster_node_changed(struct cluster *c)
 	judged(c, true, now_ns());
 	if (try_open(c) < 0)
 		log_error("overlay: %s", c->off);
+}
+
+void cluster_set_master(struct cluster *c, bool master)
+{
+	struct ip_addr own[OVERLAY_ADDRESSES_MAX];
+
+	if (c->master == master)
+		return;
+	c->master = master;
+	if (c->overlay)
+		overlay_set_addresses(c->overlay, own, own_addresses(c->node, own), master);
 }
 
 void cluster_reload(struct cluster *c)

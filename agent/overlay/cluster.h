@@ -3,7 +3,7 @@
 /*
  * This node in the cluster: opens the overlay, tells it whom to join through, and makes of what
  * it says the health of agents' addresses. The daemon asks for the healths when `changed` is
- * called.
+ * called. What daemons say to each other passes through.
  */
 #include <systemd/sd-event.h>
 
@@ -16,6 +16,14 @@ struct cluster;
 struct cluster_handler {
 	/* Healths are other than before; `since` is when the overlay's thread said so. */
 	void (*changed)(void *userdata, nsec_t since);
+	/* The overlay is on. */
+	void (*opened)(void *userdata);
+	/* As in struct overlay_handler. */
+	void (*multicast)(void *userdata, uint64_t from, const uint8_t *bytes, size_t n);
+	void (*request)(
+		void *userdata, uint64_t from, uint32_t tag, const uint8_t *bytes, size_t n);
+	void (*response)(void *userdata, uint64_t from, const uint8_t *bytes, size_t n);
+	void (*neighbours)(void *userdata, const uint64_t *ids, size_t n);
 	void *userdata;
 };
 
@@ -38,3 +46,18 @@ const char *cluster_off(const struct cluster *c);
 struct liveness *cluster_liveness(struct cluster *c);
 /* What the overlay knows now; NULL if it is off or does not answer. Caller frees. */
 struct overlay_snapshot *cluster_snapshot(struct cluster *c);
+
+/* This node's id in the overlay; 0 while it is off. */
+uint64_t cluster_id(const struct cluster *c);
+/* NULL while it is off. */
+struct overlay *cluster_overlay(struct cluster *c);
+/* A Mesos master runs on this node, or none does: the others are told. */
+void cluster_set_master(struct cluster *c, bool master);
+/*
+ * Whether this node may speak for its Mesos master: it is up, says that it has one, and, if all
+ * configured masters are given by address, has one of those. Whoever has the key can claim anything; this
+ * guards against mistakes, such as an agent that is configured like a master.
+ */
+bool cluster_is_master(const struct cluster *c, uint64_t id);
+/* An address of a node that says it is a master; AF_UNSPEC: not known. */
+struct ip_addr cluster_master_address(const struct cluster *c, uint64_t id);

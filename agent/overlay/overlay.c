@@ -15,16 +15,19 @@
  * some thousand nodes that go down at once. What finds no place from the thread is dropped and
  * counted, and once there is room the state of all nodes is told anew. */
 #define QUEUE_MAX 16384
+/* Of bulk: at most so many times 32 kB wait in each direction. */
+#define BULK_MAX 256
 /* A snapshot of 10,000 members takes a few milliseconds. */
 #define SNAPSHOT_TIMEOUT (250 * NSEC_PER_MSEC)
 
 struct overlay {
-	struct queue *to_thread, *from_thread;
+	sd_event *loop;
+	struct overlay_queues queues;
 	struct engine *engine;
 	pthread_t thread;
 	bool running;
 	struct overlay_handler handler;
-	sd_event_source *io;
+	sd_event_source *io, *bulk_io;
 };
 
 struct gossip_addr overlay_address(const struct ip_addr *a, uint16_t port)
@@ -121,7 +124,7 @@ struct overlay_snapshot *overlay_snapshot_free(struct overlay_snapshot *s)
 
 static bool send_message(struct overlay *o, struct overlay_message *m)
 {
-	if (queue_push(o->to_thread, m))
+	if (queue_push(o->queues.to_thread, m))
 		return true;
 	free(m);
 	return false;
@@ -174,13 +177,42 @@ void overlay_set_witnesses(struct overlay *o, const struct gossip_addr *witnesse
 		n < GOSSIP_WITNESSES_MAX ? n : GOSSIP_WITNESSES_MAX);
 }
 
-void overlay_set_addresses(struct overlay *o, const struct ip_addr *own, size_t n)
+void overlay_set_addresses(struct overlay *o, const struct ip_addr *own, size_t n, bool master)
 {
 	struct overlay_message *m = message_new(MESSAGE_ADDRESSES);
 
 	m->own.n = n < OVERLAY_ADDRESSES_MAX ? n : OVERLAY_ADDRESSES_MAX;
 	memcpy(m->own.list, own, m->own.n * sizeof(*own));
+	m->own.master = master;
 	send_message(o, m);
+}
+
+/* What finds no place is dropped, like a packet. */
+static void send_bulk(struct overlay *o, enum overlay_bulk_kind kind, uint64_t peer, uint32_t tag,
+	const uint8_t *bytes, size_t n)
+{
+	struct overlay_bulk *b = xcalloc(1, sizeof(*b) + n);
+
+	*b = (struct overlay_bulk){.kind = kind, .peer = peer, .tag = tag, .n = n};
+	memcpy(b->bytes, bytes, n);
+	if (!queue_push(o->queues.bulk_to_thread, b))
+		free(b);
+}
+
+void overlay_multicast(struct overlay *o, const uint8_t *bytes, size_t n)
+{
+	send_bulk(o, BULK_MULTICAST, 0, 0, bytes, n);
+}
+
+void overlay_request(struct overlay *o, uint64_t neighbour, const uint8_t *bytes, size_t n)
+{
+	send_bulk(o, BULK_REQUEST, neighbour, 0, bytes, n);
+}
+
+void overlay_respond(
+	struct overlay *o, uint64_t neighbour, uint32_t tag, const uint8_t *bytes, size_t n)
+{
+	send_bulk(o, BULK_RESPONSE, neighbour, tag, bytes, n);
 }
 
 struct overlay_snapshot *overlay_snapshot(struct overlay *o)
@@ -189,7 +221,7 @@ struct overlay_snapshot *overlay_snapshot(struct overlay *o)
 	struct overlay_rendezvous *r = rendezvous_new();
 
 	m->rendezvous = r;
-	if (!queue_push(o->to_thread, m))
+	if (!queue_push(o->queues.to_thread, m))
 		message_free(m); /* gives nothing, at once */
 	return rendezvous_take(r, SNAPSHOT_TIMEOUT);
 }
@@ -211,6 +243,9 @@ static void take_message(struct overlay *o, const struct overlay_message *m)
 	case MESSAGE_CONFLICT:
 		h->conflict(h->userdata);
 		break;
+	case MESSAGE_NEIGHBOURS:
+		h->neighbours(h->userdata, m->neighbours.ids, m->neighbours.n);
+		break;
 	case MESSAGE_LOG:
 		log_at(m->log.level, "%s", m->log.text);
 		break;
@@ -229,14 +264,61 @@ static int on_messages(sd_event_source *s, int fd, uint32_t events, void *userda
 	struct overlay *o = userdata;
 	struct overlay_message *m;
 
-	while ((m = queue_pop(o->from_thread))) {
+	while ((m = queue_pop(o->queues.from_thread))) {
 		take_message(o, m);
 		message_free(m);
 	}
 	return 0;
 }
 
+static void take_bulk(struct overlay *o, const struct overlay_bulk *b)
+{
+	const struct overlay_handler *h = &o->handler;
+
+	switch (b->kind) {
+	case BULK_MULTICAST:
+		h->multicast(h->userdata, b->peer, b->bytes, b->n);
+		break;
+	case BULK_REQUEST:
+		h->request(h->userdata, b->peer, b->tag, b->bytes, b->n);
+		break;
+	case BULK_RESPONSE:
+		h->response(h->userdata, b->peer, b->bytes, b->n);
+		break;
+	}
+}
+
+/* One at a time: each may take a millisecond or two, and others wait for the loop too. */
+static int on_bulk(sd_event_source *s, int fd, uint32_t events, void *userdata)
+{
+	struct overlay *o = userdata;
+	struct overlay_bulk *b = queue_pop(o->queues.bulk_from_thread);
+
+	if (b)
+		take_bulk(o, b);
+	free(b);
+	return 0;
+}
+
 /* --- life ------------------------------------------------------------------ */
+
+static int open_queues(struct overlay *o)
+{
+	struct overlay_queues *q = &o->queues;
+	int r;
+
+	q->to_thread = queue_new(QUEUE_MAX);
+	q->from_thread = queue_new(QUEUE_MAX);
+	q->bulk_to_thread = queue_new(BULK_MAX);
+	q->bulk_from_thread = queue_new(BULK_MAX);
+	if (!q->to_thread || !q->from_thread || !q->bulk_to_thread || !q->bulk_from_thread)
+		return -EMFILE;
+	r = sd_event_add_io(o->loop, &o->io, queue_fd(q->from_thread), EPOLLIN, on_messages, o);
+	if (r >= 0)
+		r = sd_event_add_io(
+			o->loop, &o->bulk_io, queue_fd(q->bulk_from_thread), EPOLLIN, on_bulk, o);
+	return r;
+}
 
 int overlay_new(sd_event *loop, const struct overlay_options *options,
 	const struct overlay_handler *handler, struct overlay **ret, const char **ret_what)
@@ -245,15 +327,11 @@ int overlay_new(sd_event *loop, const struct overlay_options *options,
 	int r;
 
 	o->handler = *handler;
-	o->to_thread = queue_new(QUEUE_MAX);
-	o->from_thread = queue_new(QUEUE_MAX);
+	o->loop = loop;
 	*ret_what = "queues";
-	r = o->to_thread && o->from_thread ? 0 : -EMFILE;
+	r = open_queues(o);
 	if (r >= 0)
-		r = sd_event_add_io(
-			loop, &o->io, queue_fd(o->from_thread), EPOLLIN, on_messages, o);
-	if (r >= 0)
-		r = engine_new(options, o->to_thread, o->from_thread, &o->engine, ret_what);
+		r = engine_new(options, &o->queues, &o->engine, ret_what);
 	if (r >= 0) {
 		*ret_what = "thread";
 		r = -pthread_create(&o->thread, NULL, engine_run, o->engine);
@@ -278,8 +356,11 @@ struct overlay *overlay_free(struct overlay *o)
 	}
 	engine_free(o->engine);
 	sd_event_source_disable_unref(o->io);
-	queue_free(o->to_thread, message_free);
-	queue_free(o->from_thread, message_free);
+	sd_event_source_disable_unref(o->bulk_io);
+	queue_free(o->queues.to_thread, message_free);
+	queue_free(o->queues.from_thread, message_free);
+	queue_free(o->queues.bulk_to_thread, free);
+	queue_free(o->queues.bulk_from_thread, free);
 	free(o);
 	return NULL;
 }

@@ -3,7 +3,7 @@
 /*
  * The overlay on port 61420: gossip/ with sockets, encryption and a thread of its own, so that
  * neither a large document nor a slow kernel lock delays a ping. The thread and the daemon's
- * loop exchange messages through two bounded queues, and nothing else.
+ * loop exchange messages through bounded queues, and nothing else.
  */
 #include <systemd/sd-event.h>
 
@@ -29,6 +29,7 @@ struct overlay_options {
 	nsec_t forget_after;
 	const struct ip_addr *own; /* all addresses of this node, for its metadata */
 	size_t n_own;
+	bool master; /* likewise: a Mesos master runs here */
 };
 
 /* A node as its own metadata and the overlay describe it. */
@@ -42,6 +43,7 @@ struct overlay_node {
 	size_t n_addresses;
 	struct ip_addr addresses[OVERLAY_ADDRESSES_MAX];
 	char version[24]; /* of its vipd; "" if not known */
+	bool master;      /* it says that a Mesos master runs on it */
 };
 
 struct overlay_handler {
@@ -51,6 +53,14 @@ struct overlay_handler {
 	void (*self)(void *userdata, enum gossip_self self);
 	/* Someone else speaks as this node: stop. */
 	void (*conflict)(void *userdata);
+	/* What other nodes' daemons say; see overlay_multicast() and below. Bytes are valid for the
+	 * call. What a node said in an earlier life does not come. */
+	void (*multicast)(void *userdata, uint64_t from, const uint8_t *bytes, size_t n);
+	void (*request)(
+		void *userdata, uint64_t from, uint32_t tag, const uint8_t *bytes, size_t n);
+	void (*response)(void *userdata, uint64_t from, const uint8_t *bytes, size_t n);
+	/* The nodes that requests can be sent to are others than before. */
+	void (*neighbours)(void *userdata, const uint64_t *ids, size_t n);
 	void *userdata;
 };
 
@@ -72,6 +82,7 @@ struct overlay_transport_stats {
 	uint64_t send_errors, links_refused, handshakes_failed;
 	uint64_t forged, replayed, malformed, unknown_key, challenges;
 	uint64_t events_dropped;         /* and told again when there was room */
+	uint64_t bulk_dropped;           /* multicasts, requests and responses that found none */
 	uint64_t floods;                 /* seconds with more datagrams than a cluster sends */
 	uint64_t accepts_paused;         /* times that no descriptor was left for a link */
 	int receive_buffer, send_buffer; /* bytes, as the kernel granted them */
@@ -89,8 +100,17 @@ struct overlay_snapshot {
 	uint64_t id, incarnation;
 };
 
-/* This node's addresses are others than before; where the overlay listens does not change. */
-void overlay_set_addresses(struct overlay *o, const struct ip_addr *own, size_t n);
+/* This node's addresses or role are others than before; where the overlay listens does not change. */
+void overlay_set_addresses(struct overlay *o, const struct ip_addr *own, size_t n, bool master);
+
+/* To the daemons of all nodes; of one neighbour; in answer to its request. At most GOSSIP_CAST_MAX
+ * bytes. A multicast reaches everyone, also through some loss of links; a request or response is lost
+ * if the neighbour is none any more or is behind, and all are while the thread does not keep
+ * up: whoever waits for an answer needs a time-out. */
+void overlay_multicast(struct overlay *o, const uint8_t *bytes, size_t n);
+void overlay_request(struct overlay *o, uint64_t neighbour, const uint8_t *bytes, size_t n);
+void overlay_respond(
+	struct overlay *o, uint64_t neighbour, uint32_t tag, const uint8_t *bytes, size_t n);
 
 /* What the thread knows now: waits for it, a few milliseconds; NULL if it does not answer. */
 struct overlay_snapshot *overlay_snapshot(struct overlay *o);

@@ -97,9 +97,9 @@ struct probe {
 };
 
 struct engine {
-	struct queue *in, *out;
+	struct queue *in, *out, *bulk_in, *bulk_out;
 	sd_event *loop;
-	sd_event_source *post, *timer, *commands;
+	sd_event_source *post, *timer, *commands, *bulk;
 	struct gossip *gossip;
 	struct seal *seal;
 	struct gossip_addr self4, self6; /* family 0: not by that family */
@@ -118,6 +118,8 @@ struct engine {
 	sd_event_source *accept_again;
 	struct overlay_transport_stats stats;
 	uint64_t id, incarnation;
+	size_t n_neighbours; /* as the daemon was told */
+	uint64_t neighbours[GOSSIP_NEIGHBOURS_MAX];
 };
 
 /* A list whose items know where they stand, so that any can leave. */
@@ -772,7 +774,8 @@ static void start_probe(struct engine *e, const struct gossip_effect *effect)
 
 /* --- metadata -------------------------------------------------------------- */
 
-enum { META_IPV4 = 1, META_IPV6 = 2, META_VERSION = 3 };
+enum { META_IPV4 = 1, META_IPV6 = 2, META_VERSION = 3, META_ROLE = 4 };
+enum { ROLE_MASTER = 1 }; /* a bit each */
 
 static void meta_put(uint8_t *out, size_t *n, uint8_t type, const void *bytes, size_t n_bytes)
 {
@@ -784,12 +787,15 @@ static void meta_put(uint8_t *out, size_t *n, uint8_t type, const void *bytes, s
 	*n += n_bytes;
 }
 
-size_t metadata_encode(const struct ip_addr *addresses, size_t n_addresses, const char *version,
-	uint8_t out[static GOSSIP_METADATA_MAX])
+size_t metadata_encode(const struct ip_addr *addresses, size_t n_addresses, bool master,
+	const char *version, uint8_t out[static GOSSIP_METADATA_MAX])
 {
+	static const uint8_t role = ROLE_MASTER;
 	size_t n = 0;
 
 	meta_put(out, &n, META_VERSION, version, strlen(version));
+	if (master)
+		meta_put(out, &n, META_ROLE, &role, sizeof(role));
 	for (size_t i = 0; i < n_addresses && i < OVERLAY_ADDRESSES_MAX; i++)
 		meta_put(out, &n, addresses[i].family == AF_INET6 ? META_IPV6 : META_IPV4,
 			addresses[i].bytes, ip_addr_len(addresses[i].family));
@@ -815,6 +821,8 @@ void metadata_decode(const uint8_t *bytes, size_t n, struct overlay_node *ret)
 			is_printable(value, len)) {
 			memcpy(ret->version, value, len);
 			ret->version[len] = '\0';
+		} else if (bytes[at] == META_ROLE && len >= 1) {
+			ret->master = value[0] & ROLE_MASTER;
 		} else if ((bytes[at] == META_IPV4 || bytes[at] == META_IPV6) &&
 			   len == ip_addr_len(family) && ret->n_addresses < OVERLAY_ADDRESSES_MAX) {
 			struct ip_addr *a = &ret->addresses[ret->n_addresses++];
@@ -892,6 +900,7 @@ static void tell_all(struct engine *e)
 	e->retell = false;
 	gossip_stats(e->gossip, &stats);
 	tell_self(e, stats.self);
+	e->n_neighbours = SIZE_MAX; /* are told again, whoever they are */
 	while (!e->retell && gossip_member_next(e->gossip, &cursor, &member)) {
 		struct overlay_message *m;
 
@@ -902,6 +911,57 @@ static void tell_all(struct engine *e)
 		describe(&member, &m->node);
 		m->node.told = now_ns();
 		tell(e, m);
+	}
+}
+
+static int cmp_id(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Tells of the neighbours if they are others than before. */
+static void tell_neighbours(struct engine *e)
+{
+	struct overlay_message *m;
+	struct gossip_neighbour neighbour;
+	uint64_t ids[GOSSIP_NEIGHBOURS_MAX];
+	size_t n = 0, cursor = 0;
+
+	while (n < GOSSIP_NEIGHBOURS_MAX && gossip_neighbour_next(e->gossip, &cursor, &neighbour))
+		ids[n++] = neighbour.id;
+	qsort(ids, n, sizeof(*ids), cmp_id);
+	if (n == e->n_neighbours && memcmp(ids, e->neighbours, n * sizeof(*ids)) == 0)
+		return;
+	e->n_neighbours = n;
+	memcpy(e->neighbours, ids, n * sizeof(*ids));
+	m = xcalloc(1, sizeof(*m));
+	m->kind = MESSAGE_NEIGHBOURS;
+	m->neighbours.n = n;
+	memcpy(m->neighbours.ids, ids, n * sizeof(*ids));
+	tell(e, m);
+}
+
+/* What another node's daemon says. A multicast may be a minute old; one that its node said before it
+ * was restarted is of no use to anyone. */
+static void tell_bulk(
+	struct engine *e, enum overlay_bulk_kind kind, const struct gossip_event *event)
+{
+	struct gossip_member member;
+	struct overlay_bulk *b;
+
+	if (kind == BULK_MULTICAST && gossip_member_get(e->gossip, event->id, &member) &&
+		member.incarnation != event->incarnation)
+		return;
+	b = xcalloc(1, sizeof(*b) + event->n_bytes);
+	*b = (struct overlay_bulk){
+		.kind = kind, .peer = event->id, .tag = event->tag, .n = event->n_bytes};
+	if (event->n_bytes)
+		memcpy(b->bytes, event->bytes, event->n_bytes);
+	if (!queue_push(e->bulk_out, b)) {
+		e->stats.bulk_dropped++;
+		free(b);
 	}
 }
 
@@ -935,9 +995,14 @@ static void take_event(struct engine *e, const struct gossip_event *event)
 			(unsigned long long)event->id);
 		break;
 	case GOSSIP_EVENT_MULTICAST:
+		tell_bulk(e, BULK_MULTICAST, event);
+		break;
 	case GOSSIP_EVENT_REQUEST:
+		tell_bulk(e, BULK_REQUEST, event);
+		break;
 	case GOSSIP_EVENT_RESPONSE:
-		break; /* nobody sends any yet */
+		tell_bulk(e, BULK_RESPONSE, event);
+		break;
 	}
 }
 
@@ -978,6 +1043,7 @@ static void turn(struct engine *e)
 		take_event(e, &event);
 	if (e->retell && queue_count(e->out) == 0)
 		tell_all(e);
+	tell_neighbours(e);
 	sd_event_source_set_time(e->timer, gossip_deadline(e->gossip) / NSEC_PER_USEC);
 	sd_event_source_set_enabled(e->timer, SD_EVENT_ONESHOT);
 }
@@ -1051,7 +1117,8 @@ static void take_command(struct engine *e, struct overlay_message *m)
 		break;
 	case MESSAGE_ADDRESSES:
 		must(gossip_set_metadata(e->gossip, now_ns(), metadata,
-			metadata_encode(m->own.list, m->own.n, VIPD_VERSION, metadata)));
+			metadata_encode(
+				m->own.list, m->own.n, m->own.master, VIPD_VERSION, metadata)));
 		break;
 	case MESSAGE_CONTACTS:
 		must(gossip_set_contacts(e->gossip, now_ns(), m->addresses.list, m->addresses.n));
@@ -1072,6 +1139,7 @@ static void take_command(struct engine *e, struct overlay_message *m)
 	case MESSAGE_FORGOTTEN:
 	case MESSAGE_SELF:
 	case MESSAGE_CONFLICT:
+	case MESSAGE_NEIGHBOURS:
 	case MESSAGE_LOG:
 		break;
 	}
@@ -1086,6 +1154,36 @@ static int on_commands(sd_event_source *s, int fd, uint32_t events, void *userda
 		take_command(e, m);
 		free(m);
 	}
+	return 0;
+}
+
+/* What gossip does not take (a neighbour that is gone, a backlog) is lost, as its sender expects. */
+static void take_bulk(struct engine *e, const struct overlay_bulk *b)
+{
+	uint32_t tag;
+
+	switch (b->kind) {
+	case BULK_MULTICAST:
+		must(gossip_multicast(e->gossip, now_ns(), b->bytes, b->n));
+		break;
+	case BULK_REQUEST:
+		must(gossip_request(e->gossip, now_ns(), b->peer, b->bytes, b->n, &tag));
+		break;
+	case BULK_RESPONSE:
+		must(gossip_respond(e->gossip, now_ns(), b->peer, b->tag, b->bytes, b->n));
+		break;
+	}
+}
+
+/* One at a time, so that pings are not delayed by more than one. */
+static int on_bulk(sd_event_source *s, int fd, uint32_t events, void *userdata)
+{
+	struct engine *e = userdata;
+	struct overlay_bulk *b = queue_pop(e->bulk_in);
+
+	if (b)
+		take_bulk(e, b);
+	free(b);
 	return 0;
 }
 
@@ -1167,7 +1265,7 @@ static int start_gossip(struct engine *e, const struct overlay_options *o)
 	config.seed = o->identity.id ^ o->identity.incarnation;
 	config.address = e->self4.family ? e->self4 : e->self6;
 	config.metadata = metadata;
-	config.n_metadata = metadata_encode(o->own, o->n_own, VIPD_VERSION, metadata);
+	config.n_metadata = metadata_encode(o->own, o->n_own, o->master, VIPD_VERSION, metadata);
 	if (o->minority_permille)
 		config.minority_permille = o->minority_permille;
 	if (o->forget_after)
@@ -1191,18 +1289,22 @@ static int start_sources(struct engine *e)
 		r = sd_event_add_io(
 			e->loop, &e->commands, queue_fd(e->in), EPOLLIN, on_commands, e);
 	if (r >= 0)
+		r = sd_event_add_io(e->loop, &e->bulk, queue_fd(e->bulk_in), EPOLLIN, on_bulk, e);
+	if (r >= 0)
 		r = sd_event_add_post(e->loop, &e->post, on_post, e);
 	return r;
 }
 
-int engine_new(const struct overlay_options *o, struct queue *in, struct queue *out,
+int engine_new(const struct overlay_options *o, const struct overlay_queues *queues,
 	struct engine **ret, const char **ret_what)
 {
 	struct engine *e = xcalloc(1, sizeof(*e));
 	int r;
 
-	e->in = in;
-	e->out = out;
+	e->in = queues->to_thread;
+	e->out = queues->from_thread;
+	e->bulk_in = queues->bulk_to_thread;
+	e->bulk_out = queues->bulk_from_thread;
 	e->local_ok = true;
 	e->id = o->identity.id;
 	e->incarnation = o->identity.incarnation;
@@ -1255,6 +1357,7 @@ struct engine *engine_free(struct engine *e)
 	sd_event_source_disable_unref(e->timer);
 	sd_event_source_disable_unref(e->accept_again);
 	sd_event_source_disable_unref(e->commands);
+	sd_event_source_disable_unref(e->bulk);
 	sd_event_source_disable_unref(e->post);
 	gossip_free(e->gossip);
 	seal_free(e->seal);

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
-/* The overlay's own thread: what it is started with, and what the two queues carry. */
+/*
+ * The overlay's own thread: what it is started with, and what the queues carry. There are two in
+ * each direction, so that what the application says to its likes in the cluster (bulk: up to 32 kB
+ * each) neither delays nor displaces what is said about nodes.
+ */
 #include "agent/overlay/overlay.h"
 #include "agent/overlay/queue.h"
 
@@ -17,6 +21,7 @@ enum overlay_message_kind {
 	MESSAGE_FORGOTTEN,
 	MESSAGE_SELF,
 	MESSAGE_CONFLICT,
+	MESSAGE_NEIGHBOURS,
 	MESSAGE_LOG,
 };
 
@@ -31,7 +36,12 @@ struct overlay_message {
 		struct {
 			size_t n;
 			struct ip_addr list[OVERLAY_ADDRESSES_MAX];
-		} own;                                 /* ADDRESSES */
+			bool master;
+		} own; /* ADDRESSES */
+		struct {
+			size_t n;
+			uint64_t ids[GOSSIP_NEIGHBOURS_MAX];
+		} neighbours;
 		struct overlay_rendezvous *rendezvous; /* SNAPSHOT */
 		struct overlay_node node;
 		uint64_t id;
@@ -41,6 +51,24 @@ struct overlay_message {
 			char text[256];
 		} log;
 	};
+};
+
+/* In either direction: to be sent, or as it came. */
+struct overlay_bulk {
+	enum overlay_bulk_kind {
+		BULK_MULTICAST, /* `peer`: from whom */
+		BULK_REQUEST, /* `peer`: the neighbour; `tag`: to be answered under, where it came */
+		BULK_RESPONSE,
+	} kind;
+	uint64_t peer;
+	uint32_t tag;
+	size_t n;
+	uint8_t bytes[];
+};
+
+struct overlay_queues {
+	struct queue *to_thread, *from_thread;           /* struct overlay_message */
+	struct queue *bulk_to_thread, *bulk_from_thread; /* struct overlay_bulk */
 };
 
 /* Where a snapshot is handed over; whoever is last frees it. */
@@ -54,14 +82,14 @@ struct overlay_snapshot *rendezvous_take(struct overlay_rendezvous *r, nsec_t ti
 struct engine;
 
 /* Opens the sockets; the engine then belongs to the thread. */
-int engine_new(const struct overlay_options *options, struct queue *in, struct queue *out,
+int engine_new(const struct overlay_options *options, const struct overlay_queues *queues,
 	struct engine **ret, const char **ret_what);
 struct engine *engine_free(struct engine *e);
 /* The thread's body: returns when it is told to stop. */
 void *engine_run(void *engine);
 
 /* Metadata: a list of (type, length, value). Returns the length; at most GOSSIP_METADATA_MAX. */
-size_t metadata_encode(const struct ip_addr *addresses, size_t n, const char *version,
+size_t metadata_encode(const struct ip_addr *addresses, size_t n, bool master, const char *version,
 	uint8_t out[static GOSSIP_METADATA_MAX]);
-/* Fills addresses and version; what does not parse is left out. */
+/* Fills addresses, role and version; what does not parse is left out. */
 void metadata_decode(const uint8_t *bytes, size_t n, struct overlay_node *ret);

@@ -1,7 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* GET /v1/status: one object, with a part for each room of the daemon. */
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "agent/serve/put.h"
 #include "agent/serve/view.h"
+
+static bool follows(const struct daemon *d)
+{
+	return publisher_mode(d->publisher) == PUBLISH_FOLLOWING;
+}
 
 json_object *view_source(const struct daemon *d)
 {
@@ -10,7 +18,7 @@ json_object *view_source(const struct daemon *d)
 
 	put_string(o, "kind", d->config->source_kind == SOURCE_FILE ? "file" : "mesos");
 	put_string(o, "url", s->url);
-	put_bool(o, "ok", !s->error && s->n_documents > 0);
+	put_bool(o, "ok", follows(d) || (!s->error && s->n_documents > 0));
 	put_string(o, "error", s->error);
 	put_age(o, "age", s->last_success);
 	put_int(o, "polls", s->n_polls);
@@ -25,6 +33,53 @@ json_object *view_source(const struct daemon *d)
 	put_int(o, "subscriptions_lost", s->n_subscriptions_lost);
 	put_age(o, "heard", s->last_heard);
 	put_duration(o, "last_duration", s->last_duration);
+	return o;
+}
+
+static void put_version(json_object *o, const char *key, const struct version *v)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "%" PRIu64 ".%016" PRIx64 ".%" PRIu64, v->term, v->node,
+		v->seq);
+	put_string(o, key, v->term ? text : NULL);
+}
+
+/* What comes by the overlay; null without one. */
+static json_object *publisher_view(struct daemon *d)
+{
+	struct publish_status s;
+	struct ip_addr address;
+	json_object *o;
+
+	if (!publisher_status(d->publisher, &s))
+		return NULL;
+	address = cluster_master_address(d->cluster, s.announced.node);
+	o = json_object_new_object();
+	put_string(o, "mode", publish_mode_text(s.mode));
+	put_address(o, "address", &address);
+	put_string(o, "own_master", publisher_own_master(d->publisher));
+	put_version(o, "version", &s.have);
+	put_version(o, "announced", &s.announced);
+	put_int(o, "term", s.term);
+	put_int(o, "records", s.n_records);
+	put_age(o, "heard", s.heard);
+	put_age(o, "confirmed", s.confirmed);
+	put_bool(o, "fetching", s.fetching);
+	put_int(o, "announcements", s.announcements);
+	put_int(o, "deltas", s.deltas);
+	put_int(o, "deltas_applied", s.deltas_applied);
+	put_int(o, "fetches", s.fetches);
+	put_int(o, "pages", s.pages);
+	put_int(o, "served", s.served);
+	put_int(o, "bytes_out", s.bytes_out);
+	put_int(o, "malformed", s.malformed);
+	put_int(o, "disbelieved", s.disbelieved);
+	put_int(o, "refused", s.refused);
+	put_int(o, "claims", s.claims);
+	put_int(o, "yields", s.yields);
+	put_int(o, "fallbacks", s.fallbacks);
+	put_int(o, "returns", s.returns);
 	return o;
 }
 
@@ -323,6 +378,7 @@ void view_status(
 	put_age(o, "uptime", d->started);
 	json_object_object_add(o, "node", node_view(d));
 	json_object_object_add(o, "source", view_source(d));
+	json_object_object_add(o, "publisher", publisher_view(d));
 	json_object_object_add(o, "table", table_summary(d));
 	json_object_object_add(o, "kernel", kernel_view(d));
 	json_object_object_add(o, "firewall", firewall_view(d));

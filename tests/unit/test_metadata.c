@@ -15,10 +15,11 @@ static void test_there_and_back(void **state)
 		{AF_INET, {172, 17, 0, 1}}};
 	struct overlay_node n = {0};
 	uint8_t bytes[GOSSIP_METADATA_MAX];
-	size_t len = metadata_encode(own, 3, "1.2.3", bytes);
+	size_t len = metadata_encode(own, 3, true, "1.2.3", bytes);
 
 	metadata_decode(bytes, len, &n);
 	assert_string_equal(n.version, "1.2.3");
+	assert_true(n.master);
 	assert_int_equal(n.n_addresses, 3);
 	for (size_t i = 0; i < 3; i++)
 		assert_int_equal(ip_addr_cmp(&n.addresses[i], &own[i]), 0);
@@ -40,7 +41,7 @@ static void test_bounds(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
 		own[i] = (struct ip_addr){AF_INET6, {0xfd, [15] = (uint8_t)i}};
-	len = metadata_encode(own, ARRAY_SIZE(own), "1", bytes);
+	len = metadata_encode(own, ARRAY_SIZE(own), false, "1", bytes);
 	metadata_decode(bytes, len, &n);
 	metadata_decode(bytes, len, &n); /* and more than there is room for */
 	assert_int_equal(n.n_addresses, OVERLAY_ADDRESSES_MAX);
