@@ -841,3 +841,15 @@ void publish_status(struct publish *p, struct publish_status *ret)
 	ret->fetching = p->fetch.state != FETCH_IDLE;
 	memcpy(ret->root, store_root(p->store), STORE_DIGEST);
 }
+
+void publish_preload(struct publish *p, nsec_t now, const struct publish *leader)
+{
+	set_now(p, now);
+	publish_note(p, &leader->top, leader->top_root, true);
+	publish_hold(p, store_copy(leader->store), &leader->have);
+	p->listened = p->live = true;
+	p->beat_of = leader->have;
+	p->beat = leader->own_beat;
+	p->beat_at = p->beats_since = now;
+	settle(p);
+}

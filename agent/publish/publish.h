@@ -162,3 +162,8 @@ struct publish_status {
 	uint64_t claims, yields, fallbacks, returns;
 };
 void publish_status(struct publish *p, struct publish_status *ret);
+
+/* ---- A shortcut for simulations ---- */
+
+/* Holds what the other one publishes, and follows it, as if all had been received. */
+void publish_preload(struct publish *p, nsec_t now, const struct publish *leader);

@@ -11,6 +11,7 @@
 #include "swim.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,6 +110,8 @@ struct sim {
 	struct sim_watch *watches[WATCHES_MAX];
 	unsigned n_watches;
 	struct sim_counts counts;
+	sim_app *app;
+	void *app_arg;
 	/* For invariants, in clusters of up to PAIRS_MAX: by reporter and subject. */
 	uint8_t *told;       /* status reported last, plus one */
 	uint64_t (*seen)[2]; /* incarnation and version seen last */
@@ -594,7 +597,10 @@ static void event_take(struct sim *s, unsigned i, const struct gossip_event *e)
 		reported(s, i, sim_index(e->id), e->status);
 		return;
 	}
-	if (e->kind == GOSSIP_EVENT_MULTICAST)
+	if (s->app && (e->kind == GOSSIP_EVENT_MULTICAST || e->kind == GOSSIP_EVENT_REQUEST ||
+			      e->kind == GOSSIP_EVENT_RESPONSE))
+		s->app(s, s->app_arg, i, e);
+	else if (e->kind == GOSSIP_EVENT_MULTICAST)
 		cast_check(s, i, e);
 	if (e->kind == GOSSIP_EVENT_CONFLICT)
 		broken(s, "a double", i, i);
@@ -1243,6 +1249,42 @@ int sim_multicast(struct sim *s, unsigned i, size_t n)
 		s->cast_seen[k * s->options.n + i] = 1;
 	drain(s, i);
 	return r;
+}
+
+void sim_set_app(struct sim *s, sim_app *app, void *arg)
+{
+	s->app = app;
+	s->app_arg = arg;
+}
+
+int sim_app_multicast(struct sim *s, unsigned i, const void *bytes, size_t n)
+{
+	struct host *h = &s->hosts[i];
+
+	return h->gossip ? gossip_multicast(h->gossip, local_time(s, h), bytes, n) : -ENOTCONN;
+}
+
+int sim_app_request(struct sim *s, unsigned i, uint64_t to, const void *bytes, size_t n)
+{
+	struct host *h = &s->hosts[i];
+	uint32_t tag;
+
+	return h->gossip ? gossip_request(h->gossip, local_time(s, h), to, bytes, n, &tag)
+			 : -ENOTCONN;
+}
+
+int sim_app_respond(
+	struct sim *s, unsigned i, uint64_t to, uint32_t tag, const void *bytes, size_t n)
+{
+	struct host *h = &s->hosts[i];
+
+	return h->gossip ? gossip_respond(h->gossip, local_time(s, h), to, tag, bytes, n)
+			 : -ENOTCONN;
+}
+
+void sim_app_drain(struct sim *s, unsigned i)
+{
+	drain(s, i);
 }
 
 bool sim_cast_everywhere(struct sim *s, unsigned k)

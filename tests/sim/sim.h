@@ -78,6 +78,16 @@ int sim_multicast(struct sim *s, unsigned i, size_t n);
 bool sim_cast_everywhere(struct sim *s, unsigned k); /* every process that runs has had it */
 unsigned sim_casts(const struct sim *s);
 
+/* An application on every node: it is given the multicasts, requests and responses that reach node i.
+ * In there, and between runs, it may send; between runs sim_app_drain() must follow. */
+typedef void sim_app(struct sim *s, void *arg, unsigned i, const struct gossip_event *event);
+void sim_set_app(struct sim *s, sim_app *app, void *arg);
+int sim_app_multicast(struct sim *s, unsigned i, const void *bytes, size_t n);
+int sim_app_request(struct sim *s, unsigned i, uint64_t to, const void *bytes, size_t n);
+int sim_app_respond(
+	struct sim *s, unsigned i, uint64_t to, uint32_t tag, const void *bytes, size_t n);
+void sim_app_drain(struct sim *s, unsigned i);
+
 /* ---- What became of it ---- */
 
 enum gossip_status sim_status(struct sim *s, unsigned i, unsigned of); /* how i sees `of` */
