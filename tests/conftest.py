@@ -59,9 +59,9 @@ def pytest_sessionfinish(session):
 
 @pytest.fixture
 def rng(request):
-    """Random numbers; the seed is shown with a failure, and VIPD_SEED repeats it."""
+    """Random numbers; the seed is shown with a failure (and always with pytest -s), and VIPD_SEED repeats it."""
     seed = int(os.environ.get("VIPD_SEED") or random.randrange(1 << 32))
-    request.node.add_report_section("call", "seed", f"VIPD_SEED={seed}")
+    print(f"VIPD_SEED={seed}")
     return random.Random(seed)
 
 
