@@ -10,13 +10,13 @@
  */
 #include "agent/source/task_pool.h"
 #include "agent/source/vip_table.h"
+#include "tests/bench/peak.h"
 
 #include <fcntl.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,10 +33,7 @@ static double cpu_ms(void)
 
 static void report(double begun, const char *what)
 {
-	struct rusage usage;
-
-	getrusage(RUSAGE_SELF, &usage);
-	printf("%.1f %ld %s\n", cpu_ms() - begun, usage.ru_maxrss, what);
+	printf("%.1f %ld %s\n", cpu_ms() - begun, peak_kib(), what);
 	fflush(stdout);
 }
 

@@ -3,7 +3,7 @@
 """A master's /state of any size, as Mesos writes it, on standard output. Always the same
 for the same arguments; 50,000 tasks are about 45 MB.
 
-usage: gen_state.py [--tasks N] [--vip-percent P] [--agents N]"""
+usage: gen_state.py [--tasks N] [--vip-percent P] [--agents N] [--replace-percent P]"""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ def agent(i):
             "active": True, "version": "1.8.0", "capabilities": ["MULTI_ROLE", "RESIZE_VOLUME"]}
 
 
-def task(i, agents, vip):
+def task(i, agents, vip, replaced):
     # Each app has five instances.
     name, a = f"app-{i // 5}", agents[i % len(agents)]
     address = f"9.{i >> 16 & 255}.{i >> 8 & 255}.{i & 255}"
@@ -33,7 +33,9 @@ def task(i, agents, vip):
               "labels": [{"key": "DCOS_SPACE", "value": f"/{name}"}]}]
     statuses = [{"state": "TASK_RUNNING", "timestamp": 1542770516.399176,
                  "container_status": {"container_id": container, "network_infos": infos}}]
-    return {"id": f"{name}.92ed0e79-ed3c-11e8-841d-{i:012x}", "name": name,
+    # A replacement is another task, in another place.
+    generation, a = ("92ed0e7a", agents[(i + 1) % len(agents)]) if replaced else ("92ed0e79", a)
+    return {"id": f"{name}.{generation}-ed3c-11e8-841d-{i:012x}", "name": name,
             "framework_id": "2f0e3a5c-7c2b-4e8e-9a51-4f6f0f6e1a11-0000", "executor_id": "",
             "slave_id": a["id"], "state": "TASK_RUNNING",
             "resources": {"disk": 0.0, "mem": 128.0, "gpus": 0.0, "cpus": 0.1, "ports": f"[{port}-{port}]"},
@@ -50,6 +52,7 @@ def main():
     parser.add_argument("--tasks", type=int, default=50000)
     parser.add_argument("--vip-percent", type=int, default=10)
     parser.add_argument("--agents", type=int, default=1000)
+    parser.add_argument("--replace-percent", type=int, default=0)
     o = parser.parse_args()
     agents = [agent(i) for i in range(o.agents)]
 
@@ -63,7 +66,8 @@ def main():
     for i in range(o.tasks):
         # all five instances of an app have the label, or none
         vip = i // 5 * o.vip_percent // 100 != (i // 5 + 1) * o.vip_percent // 100
-        out.write(("," if i else "") + dump(task(i, agents, vip)))
+        replaced = i % 100 < o.replace_percent
+        out.write(("," if i else "") + dump(task(i, agents, vip, replaced)))
     out.write('],"completed_tasks":[]}],"completed_frameworks":[]}\n')
 
 
