@@ -6,7 +6,7 @@ that vipd has programmed, of an nftables DNAT map, and of HAProxy in TCP mode on
 Each way has a node of its own, so that none pays for another's hooks. Where the kernel has iptables there are three
 VIPs: with rules=no, which is what IPVS itself costs; with masquerade=no; and with the default settings. In the
 latter each connection has an entry in connection tracking, which masquerading and stateful firewalls need, as with
-nftables' DNAT, and one in IPVS besides: so that one cannot be ahead of nftables.
+nftables' DNAT, and one in IPVS besides: so that one is not to be far ahead of nftables.
 
 The ways are taken in turns for many short rounds, and a ratio is the median of the rounds' own ratios, so that what
 else happens on the machine hits both sides alike. Everything, both ends included, runs on one machine's processors: the figures say what a connection or
