@@ -55,9 +55,11 @@ static void process_metrics(FILE *f, const struct daemon *d)
 static void source_metrics(FILE *f, const struct daemon *d)
 {
 	const struct feed_stats *s = feed_stats(d->feed);
+	bool follows = publisher_mode(d->publisher) == PUBLISH_FOLLOWING;
 
-	metrics_gauge(f, "vipd_source_up", !s->error && s->n_documents > 0,
-		"1 if the last poll of the source gave a document.");
+	metrics_gauge(f, "vipd_source_up", follows || (!s->error && s->n_documents > 0),
+		"1 if the last poll of the source gave a document, or a published table is "
+		"followed.");
 	metrics_gauge(f, "vipd_source_age_seconds", age(s->last_success),
 		"Time since the last document; -1 before the first.");
 	metrics_counter(f, "vipd_source_polls_total", (double)s->n_polls, "Polls begun.");
@@ -69,6 +71,37 @@ static void source_metrics(FILE *f, const struct daemon *d)
 		"Bytes of documents, decompressed.");
 	metrics_gauge(f, "vipd_source_poll_duration_seconds", seconds(s->last_duration),
 		"How long the last poll took.");
+}
+
+/* Nothing without an overlay. */
+static void publisher_metrics(FILE *f, const struct daemon *d)
+{
+	static const char mode[] = "vipd_publisher_mode";
+	struct publish_status s;
+
+	if (!publisher_status(d->publisher, &s))
+		return;
+	metrics_head(f, mode, "gauge", "1 for the mode in which this node is.");
+	for (int m = 0; m <= PUBLISH_LEADING; m++)
+		metrics_sample(f, mode, s.mode == (enum publish_mode)m, "mode",
+			publish_mode_text((enum publish_mode)m), NULL);
+	metrics_gauge(f, "vipd_publisher_confirmed_age_seconds", age(s.confirmed),
+		"Time since the table was the announced one; -1: never.");
+	metrics_counter(f, "vipd_publisher_announcements_total", (double)s.announcements,
+		"Announcements heard or made.");
+	metrics_counter(f, "vipd_publisher_deltas_applied_total", (double)s.deltas_applied,
+		"Changes taken over from the publisher.");
+	metrics_counter(f, "vipd_publisher_fetches_total", (double)s.fetches,
+		"Tables asked of a neighbour.");
+	metrics_counter(
+		f, "vipd_publisher_served_total", (double)s.served, "Pages given to neighbours.");
+	metrics_counter(
+		f, "vipd_publisher_sent_bytes_total", (double)s.bytes_out, "Bytes of all that.");
+	metrics_counter(f, "vipd_publisher_rejected_total",
+		(double)(s.malformed + s.disbelieved + s.refused),
+		"Messages that were malformed, not believed, or over a bound.");
+	metrics_counter(f, "vipd_publisher_fallbacks_total", (double)s.fallbacks,
+		"Times that this node went back to asking the masters itself.");
 }
 
 static void rejected_metrics(FILE *f, const struct vip_table *t)
@@ -616,6 +649,7 @@ static void meter_metrics(FILE *f, const struct daemon *d, const struct meter_vi
 static void (*const rooms[])(FILE *f, const struct daemon *d) = {
 	process_metrics,
 	source_metrics,
+	publisher_metrics,
 	table_metrics,
 	held_metrics,
 	reconcile_metrics,

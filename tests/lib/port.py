@@ -4,6 +4,7 @@ import ctypes
 import http.client
 import os
 import socket
+import subprocess
 import threading
 
 PORT = 62080
@@ -52,3 +53,13 @@ def get(netns, path, method="GET", headers=None, port=PORT):
         return answer.status, answer.headers, answer.read().decode()
     finally:
         connection.close()
+
+
+def metrics(netns):
+    """All samples of /metrics, {"name{labels}": value}, after promtool had nothing to say about them."""
+    status, headers, text = get(netns, "/metrics")
+    assert status == 200 and headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    check = subprocess.run(["promtool", "check", "metrics"], input=text, text=True, capture_output=True)
+    assert check.returncode == 0 and not check.stderr, check.stderr
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+            for line in text.splitlines() if line and not line.startswith("#")}

@@ -8,6 +8,7 @@ import time
 import pytest
 from masters import Masters
 from overlay import wait_until
+from port import metrics
 
 
 @contextlib.contextmanager
@@ -59,6 +60,10 @@ def test_agents_do_not_poll_and_changes_are_there_at_once(overlay):
         m.wait_modes(overlay.nodes[0], [node])
         assert m.agents_polls() == before
         assert backend_losses(overlay, since) == []
+        leader, follower = metrics(overlay.nodes[0].netns), metrics(node.netns)
+        assert leader['vipd_publisher_mode{mode="leading"}'] == 1 and leader["vipd_source_documents_total"] > 0
+        assert follower['vipd_publisher_mode{mode="following"}'] == 1 and follower["vipd_source_up"] == 1
+
 
 @pytest.mark.overlay(nodes=6)
 def test_leaders_change_restart_and_overlap(overlay):
