@@ -46,8 +46,9 @@ def machine(bare):
     """The machine with vipd installed, configured and running."""
     if bare.run("dpkg -s vipd", check=False).returncode:
         install(bare, "first")
+    if not bare.path("/etc/vipd/vipd.conf").exists():
         configure(bare)
-        bare.run("systemctl start vipd")
+    bare.run("systemctl start vipd")
     wait_until(lambda: vip_answers(bare), "the VIP answers", PATIENCE)
     return bare
 
