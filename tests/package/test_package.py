@@ -8,16 +8,17 @@ import os
 import pathlib
 import re
 import shutil
+import subprocess
 import time
 
 import pytest
-from cluster import REPO, Cluster, Failure, has_iptables, wait_until
+from cluster import MASTER, REPO, Cluster, Failure, has_iptables, wait_until
 from machine import Machine
 
 PACKAGES = pathlib.Path(os.environ["VIPD_PACKAGES"])
 CAPABILITIES = {10: "net_bind_service", 12: "net_admin", 13: "net_raw"}
 VIP = "1.2.3.4:5000"
-CONFIG = "[vipd]\nmasters = http://10.0.0.1:5050\npoll_interval = 200ms\n"
+CONFIG = "[vipd]\nmasters = %s\npoll_interval = 200ms\n"
 # What a newly started vipd may take, in a guest on a busy machine.
 PATIENCE = 30
 
@@ -84,10 +85,10 @@ def install(machine, name):
     machine.run(f"dpkg -i /root/{name}.deb", timeout=120)
 
 
-def configure(machine, more=""):
+def configure(machine, more="", master="http://10.0.0.1:5050"):
     machine.run("[ -e /etc/vipd/key ] || (umask 077; vipctl keygen >/etc/vipd/key)")
     # User-Mode Linux has none.
-    machine.path("/etc/vipd/vipd.conf").write_text(CONFIG + more + ("" if has_iptables() else "rules = no\n"))
+    machine.path("/etc/vipd/vipd.conf").write_text(CONFIG % master + more + ("" if has_iptables() else "rules = no\n"))
 
 
 def vip_answers(machine):
@@ -217,6 +218,25 @@ def test_stopped_it_leaves_the_kernel_forwarding(machine):
     assert vip_answers(machine)
     assert not machine.path("/run/vipd").exists() and machine.path("/var/lib/vipd").is_dir()
     machine.run("systemctl start vipd")
+
+
+def test_a_master_by_https(machine):
+    """TLS in the sandbox too."""
+    where = machine.node.cluster.dir
+    subprocess.run("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=master "
+                   "-addext subjectAltName=IP:10.0.0.1 -keyout tls.key -out tls.crt && cat tls.crt tls.key >tls.pem",
+                   shell=True, cwd=where, check=True, capture_output=True)
+    machine.node.cluster.master.spawn("https", ["/usr/bin/python3", MASTER, "--listen", "10.0.0.1:5443",
+                                                "--cert", where / "tls.pem"])
+    machine.path("/etc/vipd/ca.pem").write_bytes((where / "tls.crt").read_bytes())
+    configure(machine, "tls_ca = /etc/vipd/ca.pem\n", "https://10.0.0.1:5443")
+    machine.run("systemctl restart vipd")
+
+    def status():
+        return json.loads(machine.run("vipctl status --json", check=False).stdout)
+    wait_until(lambda: status()["source"]["ok"] and status()["table"]["known"], "a document has come", PATIENCE)
+    configure(machine)
+    machine.run("systemctl restart vipd")
 
 
 def test_killed_it_comes_back(machine):
