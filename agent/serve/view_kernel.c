@@ -87,7 +87,14 @@ static char *answer_why(struct daemon *d, const struct kernel_state *have, int e
 	};
 	AUTO_FREE int *values = xcalloc(n_sysctls, sizeof(*values));
 	AUTO_FREE struct dns_listener_view *listeners = NULL;
+	struct publish_status published;
 
+	in.followed = publisher_mode(d->publisher) == PUBLISH_FOLLOWING &&
+		      publisher_status(d->publisher, &published);
+	if (in.followed) {
+		in.publisher = cluster_master_address(d->cluster, published.announced.node);
+		in.confirmed = published.confirmed;
+	}
 	in.listeners = listeners = dns_listeners(d->dns, &in.n_listeners);
 	in.healths = liveness_healths(cluster_liveness(d->cluster), &in.n_healths);
 	in.conflicts = reconcile_conflicts(d->reconcile, &in.n_conflicts);

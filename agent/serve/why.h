@@ -21,6 +21,10 @@ struct why_input {
 	const char *query;
 	const struct feed_stats *source;
 	bool from_file, emptying_held;
+	/* The table is the one that a master's vipd publishes: there is no document here. */
+	bool followed;
+	struct ip_addr publisher;            /* AF_UNSPEC: not known */
+	nsec_t confirmed;                    /* when the table was the published one last */
 	const struct vip_table *table;       /* NULL: none yet */
 	struct address_range range4, range6; /* zeroed: names_default_range() */
 	const struct gone *gone;

@@ -6,12 +6,22 @@
 /* Tasks that are left out and may have to do with what is asked. */
 #define LEFT_OUT_SHOWN 3
 
+/* Whom to ask about labels and tasks: a table that is published says nothing of what was left out. */
+static const char *publisher_text(const struct trace *t, char buf[static IP_ADDR_STRLEN])
+{
+	return t->in->publisher.family ? ip_addr_format(&t->in->publisher, buf) : "a master's vipd";
+}
+
 void why_check_source(struct trace *t)
 {
 	const struct feed_stats *s = t->in->source;
 	const char *url = str_or(s->url, "the source");
+	char buf[IP_ADDR_STRLEN];
 
-	if (s->error && s->n_documents)
+	if (t->in->followed)
+		why_step(t, MARK_OK, NULL, "published by %s, confirmed %.1f s ago",
+			publisher_text(t, buf), why_seconds_since(t, t->in->confirmed));
+	else if (s->error && s->n_documents)
 		why_step(t, MARK_BAD,
 			"see to the masters or the way to them; until then the table stays as it "
 			"is",
@@ -120,6 +130,27 @@ static void note_rejections(struct trace *t)
 			add_rejection(t, MARK_NOTE, &t->in->table->rejections[i]);
 }
 
+static void add_unknown(struct trace *t, size_t n_tasks)
+{
+	char buf[IP_ADDR_STRLEN];
+	AUTO_FREE char *mend = xasprintf("ask there, where labels and tasks that were left out are "
+					 "known: vipctl why on %s",
+		publisher_text(t, buf));
+
+	if (t->in->followed)
+		why_step(t, MARK_BAD, mend,
+			"no VIP, no backend and no task with a VIP label is called so in the table "
+			"that %s publishes",
+			publisher_text(t, buf));
+	else
+		why_step(t, MARK_BAD,
+			"the task must run, and bear a label like VIP_0 = /name:port on one of its "
+			"discovery ports; vipctl vips lists what there is",
+			"no VIP, no backend and no task with a VIP label is called so; %zu tasks "
+			"run",
+			n_tasks);
+}
+
 void why_check_document(struct trace *t)
 {
 	const struct object *o = t->object;
@@ -127,8 +158,13 @@ void why_check_document(struct trace *t)
 
 	switch (o->kind) {
 	case OBJECT_VIP:
-		why_step(t, MARK_OK, NULL, "%zu tasks run, %zu backends are behind this VIP", n,
-			o->vip->n_backends);
+		if (t->in->followed)
+			why_step(t, MARK_OK, NULL, "%zu backends are behind this VIP",
+				o->vip->n_backends);
+		else
+			why_step(t, MARK_OK, NULL,
+				"%zu tasks run, %zu backends are behind this VIP", n,
+				o->vip->n_backends);
 		note_rejections(t);
 		return;
 	case OBJECT_BACKEND:
@@ -150,12 +186,7 @@ void why_check_document(struct trace *t)
 		add_gone(t, o->gone);
 		break;
 	case OBJECT_UNKNOWN:
-		why_step(t, MARK_BAD,
-			"the task must run, and bear a label like VIP_0 = /name:port on one of its "
-			"discovery ports; vipctl vips lists what there is",
-			"no VIP, no backend and no task with a VIP label is called so; %zu tasks "
-			"run",
-			n);
+		add_unknown(t, n);
 		add_left_out(t, MARK_NOTE, NULL);
 		break;
 	}

@@ -271,6 +271,19 @@ static void test_source_wants_credentials(void **state)
 	expect(w, "source", SEVERITY_ERROR, "there are no VIPs", "credentials");
 }
 
+/* Who follows a published table polls nobody: that is no source that fails. */
+static void test_table_is_followed(void **state)
+{
+	struct world *w = *state;
+
+	set_part(w->f.status, "source", "{\"ok\": true, \"age\": -1}");
+	set_part(w->f.status, "publisher",
+		"{\"mode\": \"following\", \"address\": \"10.0.0.9\", \"confirmed\": 1}");
+	checks_run(&w->f, &w->out);
+	assert_int_equal(w->out.worst, SEVERITY_OK);
+	assert_non_null(strstr(json_object_to_json_string(w->out.list), "10.0.0.9 publishes"));
+}
+
 static void test_label_is_left_out(void **state)
 {
 	struct world *w = *state;
@@ -703,6 +716,7 @@ int main(void)
 		T(test_only_root_may_ask),
 		T(test_source_fails),
 		T(test_source_wants_credentials),
+		T(test_table_is_followed),
 		T(test_label_is_left_out),
 		T(test_kernel_refuses),
 		T(test_flushed),

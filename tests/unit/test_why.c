@@ -215,6 +215,22 @@ static void test_source(void **state)
 	expect_blame(w, NAME, "no document has come yet");
 }
 
+/* Whoever follows a published table has no document, and asks elsewhere about what was left out. */
+static void test_followed(void **state)
+{
+	struct world *w = *state;
+
+	w->source = (struct feed_stats){0};
+	w->table.n_tasks_seen = 0;
+	w->in.followed = true;
+	w->in.publisher = addr("10.0.0.9");
+	w->in.confirmed = NOW - NSEC_PER_SEC;
+	expect_well(w, NAME);
+	expect_step(w, NAME, "ok", "published by 10.0.0.9, confirmed 1.0 s ago");
+	expect_step(w, NAME, "ok", "2 backends are behind");
+	expect_blame(w, "nope", "that 10.0.0.9 publishes");
+}
+
 static void test_rejections(void **state)
 {
 	struct world *w = *state;
@@ -475,6 +491,7 @@ int main(void)
 		T(test_all_is_well_by_every_name),
 		T(test_nothing_of_that_name),
 		T(test_source),
+		T(test_followed),
 		T(test_rejections),
 		T(test_left_out_whole),
 		T(test_moved_from_home),

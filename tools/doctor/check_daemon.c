@@ -71,6 +71,22 @@ static void add_dead_masters(const struct facts *f, struct findings *out)
 				"the master %s does not answer this node", f->masters[i].url);
 }
 
+/* An agent that hears a master's vipd publish the table polls nobody. */
+static bool is_follower(const struct facts *f)
+{
+	return strcmp(get_text(get(f->status, "publisher"), "mode", ""), "following") == 0;
+}
+
+static void judge_followed(json_object *publisher, struct findings *out)
+{
+	char age[32];
+
+	findings_add(out, SEVERITY_OK, NULL, NULL,
+		"the table that %s publishes is followed, confirmed %s ago",
+		get_text(publisher, "address", "a master"),
+		time_text(get_seconds(publisher, "confirmed"), age));
+}
+
 void check_source(const struct facts *f, struct findings *out)
 {
 	json_object *source = get(f->status, "source");
@@ -80,6 +96,10 @@ void check_source(const struct facts *f, struct findings *out)
 	add_dead_masters(f, out);
 	if (!f->status)
 		return;
+	if (is_follower(f)) {
+		judge_followed(get(f->status, "publisher"), out);
+		return;
+	}
 	time_text(get_seconds(source, "age"), age);
 	if (get_bool(source, "ok")) {
 		findings_add(out, SEVERITY_OK, NULL, NULL, "%s %s %s ago",
@@ -109,7 +129,7 @@ void check_labels(const struct facts *f, struct findings *out)
 	int64_t n = get_int(table, "rejected");
 	char *evidence;
 
-	if (!f->status || !get_bool(table, "known"))
+	if (!f->status || !get_bool(table, "known") || is_follower(f)) /* the publisher knows */
 		return;
 	if (n == 0 || get_length(list) == 0) {
 		findings_add(out, SEVERITY_OK, NULL, NULL, "no label or task is left out");
