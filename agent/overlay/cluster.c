@@ -159,12 +159,12 @@ static bool has_address(const struct overlay_node *node, const struct ip_addr *a
 	return false;
 }
 
-bool cluster_is_master(const struct cluster *c, uint64_t id)
+bool cluster_is_master(const struct cluster *c, uint64_t id, bool up)
 {
 	size_t i = find_master(c, id);
 	bool listed = false;
 
-	if (i == c->n_masters || c->masters[i].status != GOSSIP_STATUS_UP)
+	if (i == c->n_masters || (up && c->masters[i].status != GOSSIP_STATUS_UP))
 		return false;
 	for (char **m = c->config->masters; m && *m; m++) {
 		struct ip_addr a = config_master_address(*m);

@@ -54,10 +54,11 @@ struct overlay *cluster_overlay(struct cluster *c);
 /* A Mesos master runs on this node, or none does: the others are told. */
 void cluster_set_master(struct cluster *c, bool master);
 /*
- * Whether this node may speak for its Mesos master: it is up, says that it has one, and, if all
- * configured masters are given by address, has one of those. Whoever has the key can claim anything; this
- * guards against mistakes, such as an agent that is configured like a master.
+ * Whether this node may speak for its Mesos master: it says that it has one, if all configured
+ * masters are given by address, has one of those, and, if that matters, is up. Whoever has the key
+ * can claim anything; this guards against mistakes, such as an agent that is configured like a
+ * master.
  */
-bool cluster_is_master(const struct cluster *c, uint64_t id);
+bool cluster_is_master(const struct cluster *c, uint64_t id, bool up);
 /* An address of a node that says it is a master; AF_UNSPEC: not known. */
 struct ip_addr cluster_master_address(const struct cluster *c, uint64_t id);

@@ -253,7 +253,7 @@ void fetch_take_summary(struct publish *p, uint64_t from, const struct message *
 	if (!n || !is_expected(p, from, m))
 		return;
 	p->listened = true;
-	if (m->version.term && !p->options.believes(p->options.userdata, m->version.node)) {
+	if (m->version.term && !publish_believes(p, m->version.node, false)) {
 		p->counts.disbelieved++;
 		ask_next(p);
 		return;

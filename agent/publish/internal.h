@@ -70,6 +70,7 @@ struct publish {
 	bool left;      /* said that it goes */
 	bool contested; /* `lesser` was counted on when it was first heard of */
 	struct version lesser;
+	nsec_t lesser_at; /* when that was heard last */
 	struct version beat_of;
 	uint32_t beat;
 	nsec_t beat_at, beats_since; /* last, and first without a gap; 0: never */
@@ -106,6 +107,8 @@ void publish_send(struct publish *p, enum publish_output_kind kind, uint64_t pee
 	const struct message *m);
 /* Tells all neighbours but one of `top`. */
 void publish_tell_top(struct publish *p, uint64_t except);
+/* See publish_options; this node believes itself. */
+bool publish_believes(const struct publish *p, uint64_t node, bool speaks);
 /* Hears of a version. True if it is greater than any before. */
 bool publish_note(struct publish *p, const struct version *v, const uint8_t *root, bool certain);
 /* A neighbour counts on the publisher of `top`, and heard it so long ago. */

@@ -35,9 +35,10 @@
 #define GAP_TIME (300 * NSEC_PER_MSEC)
 /* A change that comes by no delta: its neighbours ask the publisher, not all at once. */
 #define FETCH_SPREAD (50 * NSEC_PER_MSEC)
-/* A publisher speaks every 5 s. A greater term under which nobody spoke for so long: a leader goes
- * above it. */
+/* A publisher speaks every 5 s: one that did not for so long may be gone, and one of whose term only
+ * was heard, never itself, is: a leader that yielded to it goes above it. */
 #define QUIET (6 * NSEC_PER_SEC)
+#define CLAIM_QUIET (11 * NSEC_PER_SEC)
 /* What was announced so long after a poll was learned after it. */
 #define POLL_MARGIN NSEC_PER_SEC
 #define TELL_AGAIN (5 * NSEC_PER_SEC)
@@ -158,21 +159,39 @@ static nsec_t timeout_of(const struct publish *p)
 	return p->options.timeout ? p->options.timeout : TIMEOUT;
 }
 
+bool publish_believes(const struct publish *p, uint64_t node, bool speaks)
+{
+	return node == p->options.node || p->options.believes(p->options.userdata, node, speaks);
+}
+
 /* The publisher of `top` is counted on. */
 static bool beats(const struct publish *p)
 {
 	return p->live && p->beat_at && p->now - p->beat_at <= timeout_of(p);
 }
 
+/* Another publisher than before. If one of a lesser term was counted on until now, and its node is
+ * up, the new one has to prove itself, and so has one that is heard of meanwhile. */
+static void contest(struct publish *p, const struct version *v)
+{
+	if (!p->left && beats(p) && publish_believes(p, p->top.node, true)) {
+		p->contested = true;
+		p->lesser = p->top;
+		p->lesser_at = p->beat_at;
+	} else if (p->contested && p->now - p->lesser_at > timeout_of(p)) {
+		p->contested = false;
+	}
+	if (v->node == p->lesser.node)
+		p->contested = false; /* the same one, which has gone above the other */
+	p->left = p->live = false;
+	p->beat_at = p->beats_since = 0;
+	p->beat_of = (struct version){0};
+}
+
 static void set_top(struct publish *p, const struct version *v, const uint8_t *root, bool certain)
 {
-	if (version_cmp_epoch(v, &p->top) != 0) {
-		p->contested = !p->left && beats(p) && p->now - p->beat_at <= QUIET;
-		p->lesser = p->top;
-		p->left = p->live = false;
-		p->beat_at = p->beats_since = 0;
-		p->beat_of = (struct version){0};
-	}
+	if (version_cmp_epoch(v, &p->top) != 0)
+		contest(p, v);
 	p->top = *v;
 	p->top_certain = certain;
 	memcpy(p->top_root, root, STORE_DIGEST);
@@ -374,14 +393,18 @@ static void take_beat(struct publish *p, const struct version *v, uint32_t beat)
 	if (version_cmp_epoch(v, &p->beat_of) == 0 && beat <= p->beat)
 		return; /* said before what was heard already */
 	if (p->beat_at == 0 || p->now - p->beat_at > timeout_of(p) ||
-		version_cmp_epoch(v, &p->beat_of) != 0)
+		version_cmp_epoch(v, &p->beat_of) != 0) {
 		p->beats_since = p->now;
+		p->live = false;
+	}
 	p->beat_of = *v;
 	p->beat = beat;
 	p->beat_at = p->now;
 	if ((p->mode == PUBLISH_FOLLOWING && !p->contested) ||
-		p->now - p->beats_since >= RETURN_AFTER)
+		p->now - p->beats_since >= RETURN_AFTER) {
 		p->live = true;
+		p->contested = false;
+	}
 	if (p->mode == PUBLISH_POLLING && p->live) {
 		p->listen_until = p->now + LISTEN_TIME_HEARD;
 		set_mode(p, PUBLISH_LISTENING);
@@ -393,7 +416,8 @@ void publish_vouched(struct publish *p, nsec_t silence)
 	nsec_t at = p->now > silence ? p->now - silence : 1;
 
 	/* One that polls has a table of its own, which may be newer than what was heard then. */
-	if (p->mode != PUBLISH_LISTENING || silence > timeout_of(p) || p->left)
+	if (p->mode != PUBLISH_LISTENING || p->polled_at || p->contested || p->left ||
+		silence > timeout_of(p))
 		return;
 	p->live = true;
 	if (at > p->beat_at)
@@ -461,7 +485,7 @@ void publish_take_multicast(
 		return;
 	}
 	if (m.version.node != origin || origin == p->options.node || m.version.term == 0 ||
-		!p->options.believes(p->options.userdata, origin)) {
+		!publish_believes(p, origin, true)) {
 		p->counts.disbelieved++;
 		return;
 	}
@@ -484,7 +508,7 @@ static void take_have(struct publish *p, uint64_t from, const struct message *m)
 {
 	struct neighbour *n = fetch_neighbour(p, from);
 
-	if (m->version.term == 0 || !p->options.believes(p->options.userdata, m->version.node)) {
+	if (m->version.term == 0 || !publish_believes(p, m->version.node, false)) {
 		p->counts.disbelieved++;
 		return;
 	}
@@ -565,9 +589,10 @@ void publish_set_neighbours(struct publish *p, nsec_t now, const uint64_t *ids, 
 /* Whether the winner of an earlier claim is gone, so that this node may claim again. */
 static bool winner_is_gone(const struct publish *p)
 {
-	nsec_t since = p->live && p->beat_at > p->yield_at ? p->beat_at : p->yield_at;
+	bool heard = version_cmp_epoch(&p->beat_of, &p->top) == 0;
+	nsec_t since = heard && p->beat_at > p->yield_at ? p->beat_at : p->yield_at;
 
-	return p->left || p->now - since > (p->live ? timeout_of(p) : QUIET);
+	return p->left || p->now - since > (heard ? timeout_of(p) : CLAIM_QUIET);
 }
 
 static void claim(struct publish *p)

@@ -51,9 +51,9 @@
  * master said later. A node that starts has nothing to lose: a neighbour's word that it hears the
  * publisher is enough.
  *
- * Likewise a greater term alone changes nothing in force. While the publisher of the lesser one is
- * still heard, the new one must be heard twice too: what comes may be the last words of one that is
- * long dead, from the other side of a split that has just healed.
+ * Likewise a greater term alone changes nothing in force. While a publisher of a lesser one is counted
+ * on and its node is up, the new one must be heard twice too: what comes may be the last words of one
+ * that does not lead any more, from the other side of a split that has just healed.
  */
 #include "agent/publish/wire.h"
 #include "agent/util.h"
@@ -68,9 +68,10 @@ struct publish_options {
 	bool may_lead;  /* a Mesos master runs beside it */
 	nsec_t timeout; /* without a confirmation: then Mesos is polled; 0: 15 s */
 	uint64_t seed;  /* of all randomness */
-	/* Whether this node, if it says that it publishes, may: a master, and up at this moment. What
-	 * it said in an earlier life is not to be handed over at all. */
-	bool (*believes)(void *userdata, uint64_t node);
+	/* Whether this node is a master, whose versions count, whoever tells of them; and, if it
+	 * `speaks` itself, is up at this moment. What it said in an earlier life is not to be handed
+	 * over at all. */
+	bool (*believes)(void *userdata, uint64_t node, bool speaks);
 	void *userdata;
 };
 

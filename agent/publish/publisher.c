@@ -229,11 +229,11 @@ static const char *find_own(const struct publisher *p)
 	return NULL;
 }
 
-static bool believes(void *userdata, uint64_t node)
+static bool believes(void *userdata, uint64_t node, bool speaks)
 {
 	const struct publisher *p = userdata;
 
-	return cluster_is_master(p->cluster, node);
+	return cluster_is_master(p->cluster, node, speaks);
 }
 
 static void start(struct publisher *p)

@@ -14,7 +14,7 @@ struct side {
 	uint8_t nonce[4];
 };
 
-static bool believes(void *userdata, uint64_t node)
+static bool believes(void *userdata, uint64_t node, bool speaks)
 {
 	return true;
 }

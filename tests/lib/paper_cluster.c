@@ -267,12 +267,26 @@ static void neighbours_changed(struct paper *c)
 
 /* ---- what a daemon does ---- */
 
+static bool is_stale(const struct paper *c, unsigned int i)
+{
+	return c->nodes[i].leads && c->nodes[i].doc != PAPER_TRUTH;
+}
+
+static bool any_stale(const struct paper *c)
+{
+	for (unsigned int i = 0; i < c->n_masters; i++)
+		if (is_stale(c, i))
+			return true;
+	return false;
+}
+
 static void put_in_force(struct paper *c, unsigned int i, int number)
 {
 	struct paper_node *n = &c->nodes[i];
 	static __thread char error[128];
 
-	if (!c->error && (number < 0 || number < n->in_force)) {
+	/* While a master wrongly believes that it leads, what it says is as good as any (publish.h). */
+	if (!c->error && (number < 0 || (number < n->in_force && !any_stale(c)))) {
 		snprintf(error, sizeof(error), "node %u at %.3f s: table %d after %d, %s", i,
 			(double)c->now / 1e9, number, n->in_force,
 			publish_mode_text(publish_mode(n->publish)));
@@ -463,11 +477,13 @@ void paper_stop(struct paper *c, unsigned int i)
 	neighbours_changed(c);
 }
 
-static bool believes(void *userdata, uint64_t node)
+static bool believes(void *userdata, uint64_t node, bool speaks)
 {
 	const struct paper *c = userdata;
+	unsigned int i = index_of(c, node);
 
-	return index_of(c, node) < c->n_masters;
+	return i < c->n_masters &&
+	       (!speaks || c->nodes[i].publish || c->now - c->nodes[i].stopped_at < NOTICED);
 }
 
 void paper_start(struct paper *c, unsigned int i)
@@ -521,11 +537,6 @@ static void change_leader(struct paper *c)
 		paper_not_leading(c, old);
 	c->truth++;
 	paper_lead_other(c, new, PAPER_TRUTH);
-}
-
-static bool is_stale(const struct paper *c, unsigned int i)
-{
-	return c->nodes[i].leads && c->nodes[i].doc != PAPER_TRUTH;
 }
 
 static void end_overlap(struct paper *c)

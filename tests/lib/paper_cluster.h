@@ -6,7 +6,7 @@
  * force), on a network of calls. Masters are the first `n_masters`. All randomness is the seed's.
  *
  * Checked all along, the first breach in `error`: what is in force anywhere is one of the tables that
- * there are, whole; and a node never goes back to an older one.
+ * there are, whole; and a node never goes back to an older one, while one master leads.
  */
 #include "agent/publish/publish.h"
 

@@ -130,7 +130,7 @@ static void replace_tasks(struct cluster *c)
 
 /* ---- nodes ---- */
 
-static bool believes(void *userdata, uint64_t node)
+static bool believes(void *userdata, uint64_t node, bool speaks)
 {
 	return sim_index(node) < MASTERS;
 }
