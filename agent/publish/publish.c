@@ -26,6 +26,8 @@
 #define LISTEN_ASK (100 * NSEC_PER_MSEC)
 /* Two announcements so far apart were not both waiting somewhere for us. */
 #define RETURN_AFTER (2 * NSEC_PER_SEC)
+/* A silence after which what comes may have waited for us, and does not count with what was before. */
+#define SERIES_GAP (8 * NSEC_PER_SEC)
 /* Polls are at most 5 s apart; one that comes a little early needs no announcement of its own. */
 #define ANNOUNCE_MIN (3500 * NSEC_PER_MSEC)
 /* A poll that is late, or a subscription that has nothing new: others must hear of it in time. */
@@ -392,7 +394,7 @@ static void take_beat(struct publish *p, const struct version *v, uint32_t beat)
 		return;
 	if (version_cmp_epoch(v, &p->beat_of) == 0 && beat <= p->beat)
 		return; /* said before what was heard already */
-	if (p->beat_at == 0 || p->now - p->beat_at > timeout_of(p) ||
+	if (p->beat_at == 0 || p->now - p->beat_at > SERIES_GAP ||
 		version_cmp_epoch(v, &p->beat_of) != 0) {
 		p->beats_since = p->now;
 		p->live = false;
