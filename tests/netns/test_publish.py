@@ -63,6 +63,9 @@ def test_agents_do_not_poll_and_changes_are_there_at_once(overlay):
         leader, follower = metrics(overlay.nodes[0].netns), metrics(node.netns)
         assert leader['vipd_publisher_mode{mode="leading"}'] == 1 and leader["vipd_source_documents_total"] > 0
         assert follower['vipd_publisher_mode{mode="following"}'] == 1 and follower["vipd_source_up"] == 1
+        # Nothing stands in the way of a VIP that no document of this node's has brought.
+        traces = node.get("/v1/why?q=" + node.get("/v1/table")[0]["address"])
+        assert all(t["ok"] for t in traces) and "published by" in traces[0]["steps"][0]["text"], traces
 
 
 @pytest.mark.overlay(nodes=6)
