@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vipctl tasks: from the source's tasks to the table, and what was left out on the way. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "answer.h"
 #include "client.h"
@@ -21,13 +22,26 @@ static void show_source(json_object *source)
 		printf("          no subscription: %s\n", get_text(source, "lost", "?"));
 }
 
-static void show_counts(json_object *o)
+/* The table came by the overlay. */
+static void show_followed(json_object *publisher)
 {
-	char age[32];
+	printf("Source    published by %s\n          which tasks and labels were left out is known "
+	       "there "
+	       "(vipctl tasks)\n",
+		get_text(publisher, "address", "?"));
+}
 
+static void show_document(json_object *o)
+{
 	printf("Document  %.1f kB; %" PRId64 " tasks run, %" PRId64 " of them with VIP labels\n",
 		(double)get_int(get(o, "source"), "document_bytes") / 1000, get_int(o, "seen"),
 		get_int(o, "with_vips"));
+}
+
+static void show_table(json_object *o)
+{
+	char age[32];
+
 	printf("Table     version %" PRId64 ", unchanged for %s: %" PRId64 " VIPs, %" PRId64
 	       " backends\n",
 		get_int(o, "version"), time_text(get_seconds(o, "unchanged_for"), age),
@@ -77,13 +91,20 @@ static void show_rejections(json_object *list, int64_t n_all)
 
 static int show(json_object *o)
 {
+	json_object *publisher = get(o, "publisher");
+	bool follows = strcmp(get_text(publisher, "mode", ""), "following") == 0;
 	int64_t n;
 
 	disarm_answer(o);
-	show_source(get(o, "source"));
+	if (follows)
+		show_followed(publisher);
+	else
+		show_source(get(o, "source"));
 	if (!get_bool(o, "known"))
 		return 1;
-	show_counts(o);
+	if (!follows)
+		show_document(o);
+	show_table(o);
 	n = show_left_out("Skipped   ", "tasks", get(o, "tasks_skipped"));
 	n += show_left_out("Rejected  ", "labels", get(o, "labels_rejected"));
 	if (n)

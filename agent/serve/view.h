@@ -27,6 +27,7 @@ void view_tasks(
 json_object *view_rejections(const struct vip_table *t);
 /* view_status.c: where the table comes from */
 json_object *view_source(const struct daemon *d);
+json_object *view_publisher(struct daemon *d);
 void view_top(struct daemon *d, const struct control_request *request, struct control_reply *reply);
 void view_metrics(
 	struct daemon *d, const struct control_request *request, struct control_reply *reply);

@@ -46,7 +46,7 @@ static void put_version(json_object *o, const char *key, const struct version *v
 }
 
 /* What comes by the overlay; null without one. */
-static json_object *publisher_view(struct daemon *d)
+json_object *view_publisher(struct daemon *d)
 {
 	struct publish_status s;
 	struct ip_addr address;
@@ -378,7 +378,7 @@ void view_status(
 	put_age(o, "uptime", d->started);
 	json_object_object_add(o, "node", node_view(d));
 	json_object_object_add(o, "source", view_source(d));
-	json_object_object_add(o, "publisher", publisher_view(d));
+	json_object_object_add(o, "publisher", view_publisher(d));
 	json_object_object_add(o, "table", table_summary(d));
 	json_object_object_add(o, "kernel", kernel_view(d));
 	json_object_object_add(o, "firewall", firewall_view(d));

@@ -58,6 +58,7 @@ void view_tasks(
 	for (size_t i = 0; t && i < t->n_vips; i++)
 		n_backends += t->vips[i].n_backends;
 	json_object_object_add(o, "source", view_source(d));
+	json_object_object_add(o, "publisher", view_publisher(d));
 	put_bool(o, "known", t != NULL);
 	put_int(o, "version", d->n_table_changes);
 	put_age(o, "unchanged_for", d->table_since);
