@@ -330,6 +330,7 @@ def test_removed_and_purged(machine):
     after = machine.node.kernel_state()
     for what in ("ipvs", "set", "route", "route6", "link"):
         assert after[what] == kernel[what], what
+    assert not has_iptables() or "VIPD" not in machine.run("iptables-save; ip6tables-save").stdout
     assert machine.path("/etc/vipd/key").exists()
     machine.run("dpkg --purge vipd", timeout=120)
     assert everything(machine) - files == set()
