@@ -51,7 +51,7 @@
 #define PORTION 2
 #define PORTION_GAP (2 * MSEC)
 /* One owner's pending deltas are replaced by its record beyond so many: newest state first. */
-#define DELTAS_MAX 3
+#define DELTAS_MAX 5
 /* Digests that differ while the table rests for SYNC_REST, for SYNC_PATIENCE, mean loss: longer
  * than rumours ride. */
 #define SYNC_REST (1 * SEC)

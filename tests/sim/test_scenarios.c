@@ -270,6 +270,104 @@ static void test_multicast_once_each(void **state)
 	ends_quiet(s, 10 * SEC);
 }
 
+/* ---- Found by the search, or in the field, and made small ---- */
+
+/* Some could not hear it and have said so. The last who hears the kernel goes: that is no death. */
+static void test_last_witness_leaves(void **state)
+{
+	struct sim *s = cluster(5, 84);
+
+	sim_isolate(s, 4);
+	sim_run(s, 5 * SEC);
+	sim_kill(s, 4);
+	sim_join(s, 4);
+	sim_run(s, 15 * SEC);
+	for (unsigned i = 0; i < 4; i++) {
+		sim_isolate(s, i);
+		sim_run(s, 10 * SEC);
+		for (unsigned k = 0; k < 4; k++)
+			assert_int_equal(sim_status(s, k, 4), GOSSIP_STATUS_AGENTLESS);
+		sim_join(s, i);
+		sim_run(s, 10 * SEC);
+	}
+	never_false(s);
+	sim_free(s);
+}
+
+/* Silence of a process's former life says nothing of the next one. */
+static void test_former_life(void **state)
+{
+	struct sim *s = cluster(16, 11);
+	struct sim_watch w;
+	unsigned cut;
+
+	sim_watch(s, &w, 9);
+	cut = sim_cut(s, 9, 1, 0, 7, true);
+	sim_stop_for(s, 9, 5 * SEC);
+	sim_run(s, 4 * SEC);
+	sim_heal(s, cut);
+	sim_kill(s, 9);
+	sim_start(s, 9);
+	sim_run(s, 5 * SEC);
+	assert_int_equal(w.n_down, 0);
+	sim_unwatch(s, &w);
+	ends_quiet(s, 15 * SEC);
+}
+
+/* Stopped while others die, then cut off: what waited in its socket is no news when it wakes. */
+static void test_old_news_after_a_pause(void **state)
+{
+	struct sim *s = cluster(17, 12);
+
+	for (unsigned i = 9; i < 16; i++)
+		sim_crash(s, i);
+	sim_stop_for(s, 0, 8 * SEC);
+	sim_run(s, 7 * SEC);
+	sim_isolate(s, 0);
+	sim_run(s, 10 * SEC);
+	assert_int_equal(sim_self(s, 0), GOSSIP_SELF_CUT_OFF);
+	for (unsigned i = 0; i < 17; i++)
+		assert_int_equal(sim_status(s, 0, i), GOSSIP_STATUS_UP);
+	sim_free(s);
+}
+
+/* Everyone starts anew, by streams alone, while one rack does not hear another: those who do not
+ * hear a newcomer are not the ones to call it dead. */
+static void test_one_way_rack_and_newcomers(void **state)
+{
+	struct sim *s = cluster(40, 13);
+
+	sim_cut(s, 21, 11, 32, 8, true);
+	sim_block_udp(s, true);
+	sim_run(s, 5 * SEC);
+	for (unsigned i = 0; i < 40; i++) {
+		sim_kill(s, i);
+		sim_start(s, i);
+	}
+	sim_run(s, 15 * SEC);
+	assert_int_equal(sim_counts(s).down, 0);
+	never_false(s);
+	sim_free(s);
+}
+
+/* Contacts whose hosts are not there hold nobody up. */
+static void test_join_past_dead_contacts(void **state)
+{
+	struct sim_options o = sim_options(12, 14);
+	struct sim *s;
+
+	o.cold = true;
+	s = sim_new(&o);
+	for (unsigned i = 2; i < 12; i++) /* 0, 1 and 2 are the contacts */
+		sim_start(s, i);
+	sim_run(s, 800 * MSEC);
+	for (unsigned i = 2; i < 12; i++) {
+		for (unsigned k = 2; k < 12; k++)
+			assert_int_equal(sim_status(s, i, k), GOSSIP_STATUS_UP);
+	}
+	sim_free(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -285,6 +383,11 @@ int main(void)
 		cmocka_unit_test(test_udp_blocked),
 		cmocka_unit_test(test_two_with_a_witness),
 		cmocka_unit_test(test_multicast_once_each),
+		cmocka_unit_test(test_last_witness_leaves),
+		cmocka_unit_test(test_former_life),
+		cmocka_unit_test(test_old_news_after_a_pause),
+		cmocka_unit_test(test_one_way_rack_and_newcomers),
+		cmocka_unit_test(test_join_past_dead_contacts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
