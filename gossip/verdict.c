@@ -350,6 +350,17 @@ static bool may_judge(const struct gossip *g)
 	       !pausing(g) && (!g->unproven || links_listed(g) == 0);
 }
 
+/* Our own word is silence, another hears its kernel: we may have said so while we were cut off. */
+static void reconsider(struct gossip *g, struct absent *a)
+{
+	const struct lost *said = own_lost(g, a->member);
+
+	if (!said || said->op != OP_SILENT || !lost_valid(g, said) || a->next_look > g->now)
+		return;
+	a->next_look = g->now + LOOK_INTERVAL_MAX;
+	detector_test(g, a->member, NONE);
+}
+
 static unsigned votes_needed(const struct gossip *g)
 {
 	return g->n_reachable >= VOTES_NEEDED ? VOTES_NEEDED : 1;
@@ -385,6 +396,7 @@ static bool judge(struct gossip *g, struct absent *a)
 	}
 	contradict(g, a);
 	if (a->agentless || a->stalled) {
+		reconsider(g, a);
 		announce(g, a, a->agentless ? GOSSIP_STATUS_AGENTLESS : GOSSIP_STATUS_STALLED);
 		return false;
 	}
