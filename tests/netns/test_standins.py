@@ -63,8 +63,9 @@ def test_load_sees_timeouts_and_unreachable(cluster):
     a, b = cluster.nodes
     assert a.connect_error(f"{b.address}:7009") == "refused"
     assert a.connect_error("10.0.0.77:80") in ("timeout", "unreachable")
-    b.run("ip link set eth0 down")
+    cluster.cut(b)
     assert a.connect_error(f"{b.address}:80") in ("timeout", "unreachable")
+    cluster.mend(b)
 
 
 def test_load_over_udp(cluster):
