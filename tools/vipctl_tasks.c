@@ -33,22 +33,26 @@ static void show_followed(json_object *publisher)
 
 static void show_document(json_object *o)
 {
-	printf("Document  %.1f kB; %" PRId64 " tasks run, %" PRId64 " of them with VIP labels\n",
-		(double)get_int(get(o, "source"), "document_bytes") / 1000, get_int(o, "seen"),
+	int64_t n = get_int(o, "seen");
+
+	printf("Document  %.1f kB; %" PRId64 " running task%s, %" PRId64
+	       " of them with VIP labels\n",
+		(double)get_int(get(o, "source"), "document_bytes") / 1000, n, plural(n),
 		get_int(o, "with_vips"));
 }
 
 static void show_table(json_object *o)
 {
+	int64_t vips = get_int(o, "vips"), backends = get_int(o, "backends");
 	char age[32];
 
-	printf("Table     version %" PRId64 ", unchanged for %s: %" PRId64 " VIPs, %" PRId64
-	       " backends\n",
-		get_int(o, "version"), time_text(get_seconds(o, "unchanged_for"), age),
-		get_int(o, "vips"), get_int(o, "backends"));
+	printf("Table     version %" PRId64 ", unchanged for %s: %" PRId64 " VIP%s, %" PRId64
+	       " backend%s\n",
+		get_int(o, "version"), time_text(get_seconds(o, "unchanged_for"), age), vips,
+		plural(vips), backends, plural(backends));
 }
 
-/* "Skipped   3 tasks: 2 no such agent, 1 too large"; nothing if there are none. */
+/* "Skipped   3 tasks: 2 no such agent, 1 too large"; nothing if there are none. `what` is one. */
 static int64_t show_left_out(const char *heading, const char *what, json_object *o)
 {
 	int64_t n = get_int(o, "count");
@@ -56,7 +60,7 @@ static int64_t show_left_out(const char *heading, const char *what, json_object 
 
 	if (!n)
 		return 0;
-	printf("%s%" PRId64 " %s", heading, n, what);
+	printf("%s%" PRId64 " %s%s", heading, n, what, plural(n));
 	json_object_object_foreach(get(o, "by_reason"), reason, count)
 	{
 		printf("%s%" PRId64 " %s", lead, json_object_get_int64(count), reason);
@@ -105,8 +109,8 @@ static int show(json_object *o)
 	if (!follows)
 		show_document(o);
 	show_table(o);
-	n = show_left_out("Skipped   ", "tasks", get(o, "tasks_skipped"));
-	n += show_left_out("Rejected  ", "labels", get(o, "labels_rejected"));
+	n = show_left_out("Skipped   ", "task", get(o, "tasks_skipped"));
+	n += show_left_out("Rejected  ", "label", get(o, "labels_rejected"));
 	if (n)
 		show_rejections(get(o, "rejections"), n);
 	return n > 0;
