@@ -17,6 +17,7 @@
 #include "agent/apply/wanted.h"
 #include "agent/log.h"
 #include "agent/serve/views.h"
+#include "agent/source/vip_keep.h"
 
 /* How often the connections of draining destinations are counted. */
 #define DRAIN_TICK NSEC_PER_SEC
@@ -304,6 +305,38 @@ static void take_table(struct daemon *d, struct vip_table *fresh, bool node_chan
 	vip_table_free(old);
 }
 
+/* What a master that has just taken over does not know yet stays as it is. */
+static void keep_recovered(const struct daemon *d, struct vip_table *fresh)
+{
+	const struct vip_table_options options = {
+		.range4 = d->config->named_range,
+		.range6 = d->config->named_range6,
+	};
+
+	vip_table_keep_recovered(fresh, d->table, &options);
+}
+
+static void log_kept(const struct vip_table *old, const struct vip_table *new)
+{
+	size_t before = old ? old->n_kept : 0;
+
+	if (new->n_kept && !before)
+		log_warning(
+			"table: the master has not heard from %zu agents yet since its failover; "
+			"their %zu backends stay",
+			new->n_recovered + new->n_recovered_nowhere, new->n_kept);
+	else if (before && !new->n_kept)
+		log_notice("table: the master has heard from all agents whose backends stayed, or "
+			   "gave them up");
+}
+
+static void take_polled(struct daemon *d, struct vip_table *fresh, bool node_changed, nsec_t since)
+{
+	d->own_table = feed_stats(d->feed)->from_own;
+	log_kept(d->table, fresh);
+	take_table(d, fresh, node_changed, since);
+}
+
 /* What the next document is compared with. */
 static const struct vip_table *known_table(void *userdata)
 {
@@ -345,8 +378,7 @@ static void on_unchanged(struct daemon *d, bool changed, nsec_t since)
 	if (!use_polled(d, held ? held : d->table)) {
 		vip_table_free(held);
 	} else if (held) {
-		d->own_table = feed_stats(d->feed)->from_own;
-		take_table(d, held, changed, since);
+		take_polled(d, held, changed, since);
 	} else if (changed) {
 		update_desired(d, CAUSE_DOCUMENT, since);
 	}
@@ -359,6 +391,8 @@ static void on_table(void *userdata, struct vip_table *fresh)
 	bool changed = node_changed(d);
 
 	recovered(d);
+	if (fresh)
+		keep_recovered(d, fresh);
 	if (fresh && hold_emptying(d, fresh)) {
 		d->held = fresh;
 		return;
@@ -372,8 +406,7 @@ static void on_table(void *userdata, struct vip_table *fresh)
 		vip_table_free(fresh);
 		return;
 	}
-	d->own_table = feed_stats(d->feed)->from_own;
-	take_table(d, fresh, changed, since);
+	take_polled(d, fresh, changed, since);
 }
 
 static void on_not_leading(void *userdata)

@@ -82,6 +82,12 @@ static void show_source(json_object *source, json_object *publisher, json_object
 	if (get_int(table, "refused"))
 		printf("          %" PRId64 " VIPs refused (vipctl vips shows why)\n",
 			get_int(table, "refused"));
+	if (get_int(table, "agents_awaited"))
+		printf("          the master has not heard from %" PRId64
+		       " agent%s yet since its failover; %" PRId64 " backend%s of theirs stay%s\n",
+			get_int(table, "agents_awaited"), plural(get_int(table, "agents_awaited")),
+			get_int(table, "backends_kept"), plural(get_int(table, "backends_kept")),
+			get_int(table, "backends_kept") == 1 ? "s" : "");
 	if (get_bool(table, "emptying_held"))
 		printf("          the last document was empty: waiting for the next to say the "
 		       "same\n");

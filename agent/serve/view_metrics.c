@@ -151,6 +151,8 @@ static void table_metrics(FILE *f, const struct daemon *d)
 		"Time since the table last changed; -1: there is none.");
 	metrics_gauge(f, "vipd_table_emptying_held", d->held != NULL,
 		"1 while a document without VIPs waits to be repeated.");
+	metrics_gauge(f, "vipd_table_backends_kept", t ? (double)t->n_kept : 0,
+		"Backends that stay since the master has not heard from their agents yet.");
 	rejected_metrics(f, t);
 	refused_metrics(f, d);
 }

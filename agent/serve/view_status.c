@@ -119,6 +119,8 @@ static json_object *table_summary(const struct daemon *d)
 	put_int(o, "changes", d->n_table_changes);
 	put_age(o, "unchanged_for", d->table_since);
 	put_bool(o, "emptying_held", d->held != NULL);
+	put_int(o, "agents_awaited", t ? t->n_recovered + t->n_recovered_nowhere : 0);
+	put_int(o, "backends_kept", t ? t->n_kept : 0);
 	if (t) {
 		json_object_object_add(o, "rejected_by_reason", rejected_view(t));
 		json_object_object_add(o, "rejections", view_rejections(t));

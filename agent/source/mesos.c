@@ -49,6 +49,8 @@ enum {
 	PATH_EXECUTOR_TASK,
 	PATH_SLAVES,
 	PATH_SLAVE,
+	PATH_RECOVERED_SLAVES,
+	PATH_RECOVERED_SLAVE,
 	PATH_ID,
 	PATH_HOSTNAME,
 	PATH_PID,
@@ -64,6 +66,8 @@ enum {
 	PATH_GET_AGENTS,
 	PATH_AGENTS,
 	PATH_AGENT,
+	PATH_RECOVERED_AGENTS,
+	PATH_RECOVERED_AGENT,
 	PATH_GET_AGENT,
 	PATH_STATE_GET_AGENT,
 	_PATH_N,
@@ -85,6 +89,8 @@ static const struct json_path paths[_PATH_N + 1] = {
 	[PATH_EXECUTOR_TASK] = {"frameworks[].executors[].tasks[]", ELEMENT, element_task_paths},
 	[PATH_SLAVES] = {"slaves", BEGIN},
 	[PATH_SLAVE] = {"slaves[]", ELEMENT, element_agent_paths},
+	[PATH_RECOVERED_SLAVES] = {"recovered_slaves", BEGIN},
+	[PATH_RECOVERED_SLAVE] = {"recovered_slaves[]", ELEMENT, element_agent_paths},
 	[PATH_ID] = {"id", ELEMENT},
 	[PATH_HOSTNAME] = {"hostname", ELEMENT},
 	[PATH_PID] = {"pid", ELEMENT},
@@ -103,6 +109,9 @@ static const struct json_path paths[_PATH_N + 1] = {
 	[PATH_GET_AGENTS] = {"get_state.get_agents", BEGIN},
 	[PATH_AGENTS] = {"get_state.get_agents.agents", BEGIN},
 	[PATH_AGENT] = {"get_state.get_agents.agents[]", ELEMENT, element_agent_paths},
+	[PATH_RECOVERED_AGENTS] = {"get_state.get_agents.recovered_agents", BEGIN},
+	[PATH_RECOVERED_AGENT] = {"get_state.get_agents.recovered_agents[]", ELEMENT,
+		element_agent_paths},
 	[PATH_GET_AGENT] = {"get_agent", BEGIN | ELEMENT, element_agent_paths},
 	[PATH_STATE_GET_AGENT] = {"get_state.get_agent", BEGIN | ELEMENT, element_agent_paths},
 };
@@ -488,6 +497,23 @@ static struct mesos_agent agent_finish(struct mesos_parser *p, const struct agen
 	return m;
 }
 
+static bool is_recovered(const struct agent *a)
+{
+	return a->place.path == PATH_RECOVERED_SLAVE || a->place.path == PATH_RECOVERED_AGENT;
+}
+
+/* An agent that is in both lists has registered. */
+static void recovered_finish(struct mesos_parser *p, struct mesos_state *s, const size_t *by_id)
+{
+	s->recovered = arena_alloc(p->arena, p->n_agents * sizeof *s->recovered);
+	for (size_t i = 0; i < p->n_agents; i++) {
+		const struct agent *a = &p->agents[i];
+
+		if (a->id != MESOS_NO_ID && is_recovered(a) && !by_id[a->id])
+			s->recovered[s->n_recovered++] = agent_finish(p, a);
+	}
+}
+
 /* Fills by_id with 1 + the place of each id's agent in the state's array. */
 static void agents_finish(struct mesos_parser *p, struct mesos_state *s, size_t *by_id)
 {
@@ -495,7 +521,7 @@ static void agents_finish(struct mesos_parser *p, struct mesos_state *s, size_t 
 	for (size_t i = 0; i < p->n_agents; i++) {
 		const struct agent *a = &p->agents[i];
 
-		if (a->id == MESOS_NO_ID)
+		if (a->id == MESOS_NO_ID || is_recovered(a))
 			continue;
 		if (!by_id[a->id])
 			by_id[a->id] = ++s->n_agents;
@@ -663,6 +689,7 @@ static void resolve(struct mesos_parser *p, struct mesos_state *s)
 
 	r.seen = arena_alloc(scratch, r.n_seen * sizeof *r.seen);
 	agents_finish(p, s, r.agents);
+	recovered_finish(p, s, r.agents);
 	for (size_t i = 0; i < p->n_frameworks; i++)
 		if (p->frameworks[i].id != MESOS_NO_ID)
 			r.frameworks[p->frameworks[i].id] = p->frameworks[i].name;

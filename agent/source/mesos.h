@@ -17,7 +17,7 @@ struct mesos_limits {
 	size_t document;   /* bytes of a whole document; 0: 1 GiB */
 	size_t element;    /* bytes of one task, framework or agent; 0: 4 MiB */
 	size_t tasks;      /* tasks that are kept; 0: 1,000,000 */
-	size_t agents;     /* 0: 100,000 */
+	size_t agents;     /* recovered ones too; 0: 100,000 */
 	size_t frameworks; /* 0: 100,000 */
 	size_t labels;     /* VIP labels of one task; 0: 1,000 */
 	size_t depth;      /* nesting of the document; 0: 64 */
@@ -102,6 +102,11 @@ struct mesos_state {
 		*tasks; /* in document order, running or being killed, with VIP labels */
 	size_t n_agents;
 	struct mesos_agent *agents;
+	size_t n_recovered;
+	struct mesos_agent
+		*recovered;  /* agents that the master knows from its registry only: it has
+					* not heard from them, nor of their tasks, since it took
+					* over; none of `agents` */
 	size_t n_tasks_seen; /* all tasks of the document that run or are being killed */
 	uint64_t n_bytes;
 	size_t n_rejected[_MESOS_REJECT_N];

@@ -55,6 +55,8 @@ enum {
 	PATH_GET_AGENTS,
 	PATH_AGENTS,
 	PATH_AGENT,
+	PATH_RECOVERED_AGENTS,
+	PATH_RECOVERED_AGENT,
 	PATH_TASK_ADDED,
 	PATH_ADDED_TASK,
 	PATH_TASK_UPDATED,
@@ -86,6 +88,9 @@ static const struct json_path paths[_PATH_N + 1] = {
 	[PATH_GET_AGENTS] = {STATE ".get_agents", BEGIN},
 	[PATH_AGENTS] = {STATE ".get_agents.agents", BEGIN},
 	[PATH_AGENT] = {STATE ".get_agents.agents[]", ELEMENT, element_agent_paths},
+	[PATH_RECOVERED_AGENTS] = {STATE ".get_agents.recovered_agents", BEGIN},
+	[PATH_RECOVERED_AGENT] = {STATE ".get_agents.recovered_agents[]", ELEMENT,
+		element_agent_paths},
 	[PATH_TASK_ADDED] = {"task_added", BEGIN},
 	[PATH_ADDED_TASK] = {"task_added.task", BEGIN | ELEMENT, element_task_paths},
 	[PATH_TASK_UPDATED] = {"task_updated", BEGIN},
@@ -118,6 +123,7 @@ struct entry {
 struct agent {
 	UT_hash_handle hh;
 	uint32_t id;
+	bool recovered; /* not heard of since the master took over */
 	char *hostname;
 	struct ip_addr address;
 };
@@ -413,7 +419,7 @@ static struct agent *find_agent(struct mesos_stream *s, const char *id)
 	return a;
 }
 
-static int store_agent(struct mesos_stream *s, struct json_object *o)
+static int store_agent(struct mesos_stream *s, struct json_object *o, bool recovered)
 {
 	struct element_agent read = element_read_agent(o);
 	const char *hostname = read.hostname ? read.hostname : "";
@@ -422,12 +428,15 @@ static int store_agent(struct mesos_stream *s, struct json_object *o)
 	if (!read.id)
 		return 0;
 	a = find_agent(s, read.id);
+	if (a && recovered && !a->recovered)
+		return 0; /* in both lists of a state: it has registered */
 	if (a)
 		agent_remove(s, a);
 	if (HASH_COUNT(s->agents) >= s->limits.agents)
 		return fail(s, "more than %zu agents", s->limits.agents);
 	a = must(calloc(1, sizeof(*a)));
 	a->id = number(task_pool_agents(s->pool), read.id);
+	a->recovered = recovered;
 	a->hostname = copy_text(hostname, strlen(hostname));
 	a->address = element_agent_address(read.hostname, read.pid);
 	HASH_ADD(hh, s->agents, id, sizeof(a->id), a);
@@ -509,7 +518,8 @@ static int take_element(struct mesos_stream *s, const struct json_element *e)
 		break;
 	case PATH_AGENT:
 	case PATH_AGENT_ADDED:
-		r = store_agent(s, o);
+	case PATH_RECOVERED_AGENT:
+		r = store_agent(s, o, e->path == PATH_RECOVERED_AGENT);
 		break;
 	case PATH_AGENT_REMOVED:
 		forget_agent(s, o);
@@ -628,13 +638,17 @@ static void take_agents(struct snapshot *k)
 	struct agent *a, *next;
 
 	state->agents = arena_alloc(state->arena, HASH_COUNT(s->agents) * sizeof(*state->agents));
+	state->recovered =
+		arena_alloc(state->arena, HASH_COUNT(s->agents) * sizeof(*state->recovered));
 	HASH_ITER (hh, s->agents, a, next) {
-		struct mesos_agent *to = &state->agents[state->n_agents++];
+		struct mesos_agent *to = a->recovered ? &state->recovered[state->n_recovered++]
+						      : &state->agents[state->n_agents++];
 
 		*to = (struct mesos_agent){.id = task_pool_agents(s->pool)->strings[a->id],
 			.hostname = arena_strdup(state->arena, a->hostname),
 			.address = a->address};
-		k->agents[a->id] = to;
+		if (!a->recovered)
+			k->agents[a->id] = to;
 	}
 }
 

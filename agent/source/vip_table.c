@@ -369,19 +369,52 @@ static size_t add_vip(struct builder *b, const struct claim *claims, size_t n, s
 	return end;
 }
 
+/* Sorts addresses, each once and without those that are none; returns how many are left. */
+static size_t sort_addresses(struct ip_addr *list, size_t n)
+{
+	size_t n_kept = 0;
+
+	if (n)
+		qsort(list, n, sizeof *list, address_cmp);
+	for (size_t i = 0; i < n; i++)
+		if (list[i].family != AF_UNSPEC &&
+			(n_kept == 0 || ip_addr_cmp(&list[i], &list[n_kept - 1]) != 0))
+			list[n_kept++] = list[i];
+	return n_kept;
+}
+
+/* The recovered agents' addresses, but for those at which an agent has registered, under a new id
+ * perhaps. Names are not resolved: an agent was reached at its pid's address, and a name may have
+ * another one, or none yet. */
+static void keep_recovered(struct builder *b, size_t n_registered, struct vip_table *t)
+{
+	const struct mesos_state *s = b->state;
+	size_t n = 0;
+
+	t->recovered = arena_alloc(b->arena, s->n_recovered * sizeof *t->recovered);
+	for (size_t i = 0; i < s->n_recovered; i++) {
+		const struct ip_addr *a = &s->recovered[i].address;
+
+		t->n_recovered_nowhere += a->family == AF_UNSPEC;
+		if (!n_registered ||
+			!bsearch(a, b->agents, n_registered, sizeof *b->agents, address_cmp))
+			t->recovered[n++] = *a;
+	}
+	t->n_recovered = sort_addresses(t->recovered, n);
+}
+
 /* All agents' addresses, for who must know which addresses are nodes. */
 static void keep_agents(struct builder *b, struct vip_table *t)
 {
-	size_t n = b->state->n_agents;
+	size_t n = sort_addresses(b->agents, b->state->n_agents);
 
-	t->agents = arena_alloc(b->arena, n * sizeof *t->agents);
-	if (n)
-		qsort(b->agents, n, sizeof *b->agents, address_cmp);
+	keep_recovered(b, n, t);
+	t->agents = arena_alloc(b->arena, (n + t->n_recovered) * sizeof *t->agents);
 	for (size_t i = 0; i < n; i++)
-		if (b->agents[i].family != AF_UNSPEC &&
-			(t->n_agents == 0 ||
-				ip_addr_cmp(&b->agents[i], &t->agents[t->n_agents - 1]) != 0))
-			t->agents[t->n_agents++] = b->agents[i];
+		t->agents[i] = b->agents[i];
+	for (size_t i = 0; i < t->n_recovered; i++)
+		t->agents[n + i] = t->recovered[i];
+	t->n_agents = sort_addresses(t->agents, n + t->n_recovered);
 }
 
 static size_t count_vips(const struct builder *b)

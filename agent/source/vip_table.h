@@ -34,6 +34,12 @@ struct vip_table {
 	size_t n_agents;
 	struct ip_addr
 		*agents; /* of all agents with a known address, tasks or not; sorted, unique */
+	/* Agents that the master has not heard from since it took over, see vip_keep.h: those of
+	 * `agents` that are none but such; and how many others there are of whose address the document
+	 * says nothing. */
+	size_t n_recovered, n_recovered_nowhere;
+	struct ip_addr *recovered; /* sorted, unique */
+	size_t n_kept;             /* backends that are here only since such agents had them */
 	/* What was left out, of the document and of the table. */
 	size_t n_rejected[_MESOS_REJECT_N];
 	size_t n_rejections;

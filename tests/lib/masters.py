@@ -106,13 +106,16 @@ class Masters:
 
     # The document
 
-    def make_document(self, number, agents=None):
-        """Truth number so and so: a VIP with that port beside one that all documents have."""
+    def make_document(self, number, agents=None, recovered=()):
+        """Truth number so and so: a VIP with that port beside one that all documents have. The master has not
+        heard from the recovered agents (numbers) yet."""
         agents = agents or [n.address for n in self.overlay.nodes]
-        tasks = [self.task(f"t{i}", i, "1.2.3.4:80") for i, _ in enumerate(agents)]
+        tasks = [self.task(f"t{i}", i, "1.2.3.4:80") for i, _ in enumerate(agents) if i not in recovered]
         tasks.append(self.task(f"n{number}", 0, f"1.2.3.5:{1000 + number}"))
         return {"frameworks": [{"id": "f", "name": "marathon", "tasks": tasks}],
-                "slaves": [{"id": f"s{i}", "hostname": a, "pid": f"slave(1)@{a}:5051"} for i, a in enumerate(agents)]}
+                "slaves": [{"id": f"s{i}", "hostname": a, "pid": f"slave(1)@{a}:5051"}
+                           for i, a in enumerate(agents) if i not in recovered],
+                "recovered_slaves": [{"id": f"s{i}", "hostname": agents[i], "port": 5051} for i in recovered]}
 
     def task(self, name, agent, vip):
         port = 8080 if vip.endswith(":80") else 8081
@@ -124,9 +127,9 @@ class Masters:
                 "statuses": [{"state": "TASK_RUNNING", "timestamp": 1.0, "container_status": {
                     "network_infos": [{"ip_addresses": [{"ip_address": address}]}]}}]}
 
-    def set_truth(self, number, only=None):
+    def set_truth(self, number, only=None, recovered=()):
         """What all masters say from now on, or the only one."""
-        document = self.make_document(number)
+        document = self.make_document(number, recovered=recovered)
         if only is None:
             self.document = document
         for n in self.processes if only is None else [only]:

@@ -77,6 +77,9 @@ class Bench:
     def source(self):
         return self.get("/v1/status")["source"]
 
+    def table(self):
+        return self.get("/v1/status")["table"]
+
     def backends(self):
         """Of the one VIP; none before there is a table."""
         vips = self.get("/v1/vips")
@@ -326,6 +329,61 @@ def test_leader_changes_and_restarts_withdraw_nothing(bench, api):
     a.do("stream", stream="refuse")
     wait_until(lambda: bench.source()["ok"], "the first one leads again")
     never_withdrawn(bench, 12)
+
+
+@pytest.mark.parametrize("api", ["state", "v1", "subscribe"])
+def test_agents_that_are_not_back_yet_keep_their_backends(bench, api):
+    """A master that takes over knows its agents from the registry, and their tasks only as they register."""
+    a, b = bench.master(5050), bench.master(5051)
+    for m in (a, b):
+        m.do("agent", hostname="10.0.0.6")
+        m.do("agent", hostname="node-7.example", address="10.0.0.7")
+        m.do("app", id="/web", agents=["10.0.0.5", "10.0.0.6", "node-7.example"], instances=12,
+             ports=[{"labels": {"VIP_0": "1.2.3.4:5000"}}])
+    b.do("leader", leader=a.address)
+    bench.start(f"http://{a.address},http://{b.address}", mesos_api=api)
+    bench.wait_same(a)
+    before = bench.backends()
+    # The leader dies, the other takes over and has heard from nobody.
+    b.do("failover")
+    a.process.kill()
+    b.do("leader", leader="self")
+    wait_until(lambda: bench.table()["agents_awaited"] == 3, "the new master is listened to")
+    assert bench.table()["backends_kept"] == 12
+    assert bench.backends() == before and bench.weights() == [1] * 12
+    # An agent is back, and has lost a task meanwhile.
+    ended = next(t for t in b.tasks() if t["address"] == "10.0.0.6")
+    b.do("end", task=ended["id"])
+    b.do("reregister", hostname="10.0.0.6")
+    bench.wait_same(b)
+    assert len(before) - len(bench.backends()) == 1
+    never_withdrawn(bench, 11)
+    assert (bench.table()["agents_awaited"], bench.table()["backends_kept"]) == (2, 8)
+    status = subprocess.run([VIPCTL, f"--socket={bench.dir}/vipd.sock", "status"], capture_output=True, text=True)
+    assert "has not heard from 2 agents yet since its failover; 8 backends of theirs stay" in status.stdout
+    # Of another it is known only that there is such a one: it stays as well, whatever its name may mean.
+    b.do("reregister", hostname="10.0.0.5")
+    wait_until(lambda: bench.table()["backends_kept"] == 4, "one is left")
+    assert bench.backends() == b.backends()
+    b.do("reregister", hostname="node-7.example")
+    wait_until(lambda: bench.table()["agents_awaited"] == 0, "all are back")
+    bench.wait_same(b)
+    never_withdrawn(bench, 11)
+    assert bench.log().count("has not heard from") == 1 and bench.log().count("has heard from all agents") == 1
+
+
+def test_an_agent_that_does_not_come_back_is_given_up(bench):
+    m = bench.master()
+    m.do("agent", hostname="10.0.0.6")
+    m.deploy(4)
+    bench.start(f"http://{m.address}")
+    bench.wait_same(m)
+    m.do("failover", agents=["10.0.0.6"])
+    wait_until(lambda: bench.table()["backends_kept"] == 2, "one agent is not back yet")
+    assert len(bench.backends()) == 4
+    m.do("remove-agent", hostname="10.0.0.6")
+    bench.wait_same(m)
+    assert len(bench.backends()) == 2
 
 
 def a_state(master, path):

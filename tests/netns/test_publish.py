@@ -74,13 +74,15 @@ def test_leaders_change_restart_and_overlap(overlay):
         first, second = overlay.nodes[:2]
         since = time.monotonic()
         before = m.agents_begun()
-        # Another one leads, after a moment in which nobody does.
+        # Another one leads, after a moment in which nobody does, and has not heard from most agents yet. What it
+        # publishes has their backends all the same.
         m.lead(None)
         time.sleep(2)
+        m.set_truth(2, recovered=range(1, 6))
         m.lead(second)
-        m.set_truth(2)
         m.wait_all_hold(2)
         m.wait_modes(second)
+        assert second.get("/v1/status")["table"]["backends_kept"] == 5
         # It restarts.
         m.stop(second)
         time.sleep(3)

@@ -135,6 +135,7 @@ class Cluster:
         self.version = 0
         self.started = time.time()
         self.subscribers = set()  # queues of events
+        self.recovered = set()  # hostnames of agents not heard of since this master took over
 
     def changed(self):
         self.version += 1
@@ -178,8 +179,33 @@ class Cluster:
         for task in [t for t in self.tasks.values() if t.agent is agent]:
             self.end_task(task, "TASK_LOST", signal.SIGKILL)
         del self.agents[hostname]
+        self.recovered.discard(hostname)
         self.tell("agent_removed", {"agent_id": {"value": agent.id}})
         self.changed()
+
+    def fail_over(self, hostnames):
+        """As if this master had just taken over: it knows these agents from the registry only."""
+        for hostname in hostnames:
+            self.find(self.agents, hostname, "agent")
+        self.recovered = set(hostnames)
+        for subscriber in list(self.subscribers):
+            subscriber.put(None)
+        self.changed()
+
+    def reregister(self, hostname):
+        agent = self.find(self.agents, hostname, "agent")
+        self.recovered.discard(hostname)
+        for task in self.known_tasks():
+            if task.agent is agent:
+                self.tell("task_added", {"task": self.task_v1(task)})
+        self.tell("agent_added", {"agent": self.agent_v1(agent)})
+        self.changed()
+
+    def is_known(self, agent):
+        return agent.hostname not in self.recovered
+
+    def known_tasks(self):
+        return [t for t in self.tasks.values() if self.is_known(t.agent)]
 
     # Tasks
 
@@ -294,7 +320,7 @@ class Cluster:
             self.tell("agent_removed", {"agent_id": {"value": agent.id}})
         for framework in self.frameworks.values():
             self.tell("framework_removed", {"framework_info": self.framework_v1(framework)["framework_info"]})
-        for things in (self.agents, self.frameworks, self.apps):
+        for things in (self.agents, self.frameworks, self.apps, self.recovered):
             things.clear()
         self.changed()
 
@@ -313,12 +339,14 @@ class Cluster:
             "build_date": "2019-08-29 00:00:00", "build_time": 1567036800.0, "build_user": "",
             "start_time": self.started, "elected_time": self.started, "id": MASTER_ID,
             "pid": self_pid, "hostname": host, "capabilities": ["AGENT_UPDATE", "AGENT_DRAINING"],
-            "activated_slaves": len(self.agents), "deactivated_slaves": 0, "unreachable_slaves": 0,
+            "activated_slaves": len(self.agents) - len(self.recovered), "deactivated_slaves": 0, "unreachable_slaves": 0,
             "cluster": "standin", "leader": self_pid,
             "leader_info": {"id": MASTER_ID, "pid": self_pid, "port": int(port), "hostname": host},
             "flags": {"authenticate_agents": "false", "port": port, "roles": "slave_public"},
-            "slaves": [self.agent_json(a) for a in self.agents.values()],
-            "recovered_slaves": [], "frameworks": frameworks, "completed_frameworks": [],
+            "slaves": [self.agent_json(a) for a in self.agents.values() if self.is_known(a)],
+            "recovered_slaves": [{"id": a.id, "hostname": a.hostname, "port": 5051, "attributes": a.attributes}
+                                 for a in self.agents.values() if not self.is_known(a)],
+            "frameworks": frameworks, "completed_frameworks": [],
             "orphan_tasks": [], "unregistered_frameworks": [],
         }
 
@@ -348,7 +376,7 @@ class Cluster:
             "failover_timeout": 604800.0, "checkpoint": True, "registered_time": self.started,
             "unregistered_time": 0.0, "principal": "dcos_marathon", "role": "slave_public",
             "resources": {"disk": 0.0, "mem": 0.0, "gpus": 0.0, "cpus": 0.0},
-            "tasks": [self.task_json(t) for t in self.tasks.values() if t.framework is framework],
+            "tasks": [self.task_json(t) for t in self.known_tasks() if t.framework is framework],
             "unreachable_tasks": [],
             "completed_tasks": [self.task_json(t) for t in framework.completed],
             "offers": [], "executors": [],
@@ -423,14 +451,15 @@ class Cluster:
     # The same by the v1 operator API
 
     def get_state(self):
-        tasks = [self.task_v1(t) for t in self.tasks.values()]
+        tasks = [self.task_v1(t) for t in self.known_tasks()]
         completed = [self.task_v1(t) for f in self.frameworks.values() for t in f.completed]
         frameworks = [self.framework_v1(f) for f in self.frameworks.values()]
-        agents = [self.agent_v1(a) for a in self.agents.values()]
+        agents = [self.agent_v1(a) for a in self.agents.values() if self.is_known(a)]
+        recovered = [self.agent_v1(a)["agent_info"] for a in self.agents.values() if not self.is_known(a)]
         return {"type": "GET_STATE", "get_state": {
             "get_tasks": {"tasks": tasks, "completed_tasks": completed},
             "get_executors": {}, "get_frameworks": {"frameworks": frameworks},
-            "get_agents": {"agents": agents}}}
+            "get_agents": {"agents": agents, "recovered_agents": recovered}}}
 
     def framework_v1(self, framework):
         return {"framework_info": {"user": "root", "name": framework.name, "id": {"value": framework.id},
@@ -493,6 +522,15 @@ class Control:
     def op_remove_agent(self, a):
         """hostname: removes it, and its tasks"""
         self.cluster.remove_agent(a["hostname"])
+
+    def op_failover(self, a):
+        """[agents]: from now on as a master that has just taken over, and has not heard from its agents
+        yet (or not from these)"""
+        self.cluster.fail_over(a.get("agents", list(self.cluster.agents)))
+
+    def op_reregister(self, a):
+        """hostname: an agent registers with the new master, with all its tasks"""
+        self.cluster.reregister(a["hostname"])
 
     def op_app(self, a):
         """id ports [instances cmd ...]: deploys an app, see class App"""

@@ -25,6 +25,9 @@
 	"{'type': 'SUBSCRIBED', 'subscribed': {'heartbeat_interval_seconds': 15.0, " \
 	"'get_state': {'get_tasks': {'tasks': [" tasks "]}, 'get_frameworks': "      \
 	"{'frameworks': [" frameworks "]}, 'get_agents': {'agents': [" agents "]}}}}"
+#define RECOVERED(id, address)    \
+	SUBSCRIBED("", FRAMEWORK, \
+		"], 'recovered_agents': [{'id': {'value': '" id "'}, 'hostname': '" address "'}")
 #define WHOLE(tasks) SUBSCRIBED(tasks, FRAMEWORK, AGENT("S", "10.0.0.5"))
 #define ADDED(id, state) "{'type': 'TASK_ADDED', 'task_added': {'task': " TASK(id, state, "") "}}"
 #define UPDATED(id, state, more)                                                              \
@@ -138,6 +141,13 @@ static const struct row rows[] = {
 			"{'agent_removed': {'agent_id': {'value': 'S'}}}",
 			"{'agent_added': {'agent': " AGENT("S", "10.0.0.6") "}}"},
 		"tcp 1.2.3.4:5000: 10.0.0.6:80*1"},
+	{"an agent that is only recovered has no tasks yet",
+		{RECOVERED("S", "10.0.0.5"), ADDED("t", "TASK_RUNNING")}, "", MESOS_REJECT_NO_AGENT,
+		1},
+	{"it registers",
+		{RECOVERED("S", "10.0.0.5"), ADDED("t", "TASK_RUNNING"),
+			"{'agent_added': {'agent': " AGENT("S", "10.0.0.5") "}}"},
+		RUNS},
 	{"everything anew",
 		{WHOLE(TASK("t", "TASK_RUNNING", "")), WHOLE(TASK("u", "TASK_STAGING", ""))}, ""},
 	{"a label that is none, twice told, counts once",
