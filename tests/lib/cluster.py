@@ -544,8 +544,17 @@ class Cluster:
             wait_until(agrees, f"{vip} has its backends on {node.name}", timeout)
 
     def wait_in_step(self, nodes=None, timeout=PATIENCE):
-        """Waits until every vipd has applied what the master says now."""
-        for node in nodes or self.every_node:
+        """Waits until every vipd has applied what the master says now: those that follow a published
+        table after those that poll, one of which publishes it."""
+        def publisher(node):
+            return node.status().get("publisher") or {}
+
+        def follows(node):
+            return publisher(node).get("mode") == "following"
+
+        nodes = nodes or self.every_node
+        pollers = [n for n in self.every_node if n.vipd and not follows(n)]
+        for node in sorted(nodes, key=follows):
             polls = node.status()["source"]["polls"]
 
             def in_step(node=node, polls=polls):
@@ -553,7 +562,10 @@ class Cluster:
                 # The poll after next began after now for certain. A file is watched, and read
                 # again only when it changes.
                 source = status["source"]
-                return (source["kind"] == "file" or source["polls"] >= polls + 2) and status["kernel"]["in_sync"]
+                current = source["kind"] == "file" or source["polls"] >= polls + 2
+                if follows(node):
+                    current = publisher(node)["version"] in [publisher(n).get("version") for n in pollers]
+                return current and status["kernel"]["in_sync"]
             wait_until(in_step, f"vipd on {node.name} is in step with the master", timeout)
 
     # The end
