@@ -128,8 +128,7 @@ class Soak:
             o.up()
             a, b = o.nodes[3], o.nodes[9]
             when = time.monotonic()
-            o.nft("add table bridge cut\nadd chain bridge cut forward { type filter hook forward priority 0; }\n"
-                  f"add rule bridge cut forward iifname p{a.number} oifname p{b.number} drop\n")
+            o.drop(f"iifname p{a.number} oifname p{b.number}")
             time.sleep(self.seconds(120))
             wrong = len(o.disturbed(when))
             self.row("16 nodes, one way between two cut: backends moved", str(wrong), "0", wrong)
@@ -143,20 +142,15 @@ class Soak:
             time.sleep(self.seconds(600))
             wrong = len(o.disturbed(when))
             self.row(f"{o.n} nodes, 20 % loss for {time.monotonic() - when:.0f} s: backends moved", str(wrong), "0", wrong)
-            times, missing = [], 0
+            times, gone, missing = [], [], 0
             for lost in o.nodes[4:4 + self.times(5) * 3:3]:
                 t = o.cut(lost)
-                worst, m = self.last_out(o, [lost], [n for n in o.nodes if n.name not in self.gone(o, lost)], t, 15)
+                gone.append(lost)
+                worst, m = self.last_out(o, [lost], o.others(*gone), t, 15)
                 times.append(worst)
                 missing += m
             self.row(f"  a crash under it, {len(times)} times: seen by the last after (worst)",
                      f"{quantiles(times)[0]:.2f} s ({max(times):.2f} s)", "1.2 s", missing)
-
-    def gone(self, o, lost):
-        """Names of those that are cut already, the newest included."""
-        names = getattr(o, "gone_names", set()) | {lost.name}
-        o.gone_names = names
-        return names
 
     def lossy_node(self):
         """50, 65 and 80 % of all packets of one node lost for 90 s"""
@@ -165,9 +159,7 @@ class Soak:
                 o.up()
                 bad = o.nodes[5]
                 when = time.monotonic()
-                o.nft("add table bridge cut\nadd chain bridge cut forward { type filter hook forward priority 0; }\n" + "".join(
-                    f"add rule bridge cut forward {way} p{bad.number} numgen random mod 100 < {percent} drop\n"
-                    for way in ("iifname", "oifname")))
+                o.drop(*(f"{way} p{bad.number} numgen random mod 100 < {percent}" for way in ("iifname", "oifname")))
                 time.sleep(self.seconds(90))
                 removals = max(sum(is_weight_zero(text) for _, text in n.steps_about(bad, when)) for n in o.others(bad))
                 others = len(o.disturbed(when, about=o.others(bad)))

@@ -355,28 +355,26 @@ class Overlay:
         self.hand.stdin.flush()
         return float(self.hand.stdout.readline())
 
+    def drop(self, *matches):
+        """The switch drops what any of these matches of nft names; until heal()."""
+        when = time.monotonic()
+        self.nft("add table bridge cut\nadd chain bridge cut forward { type filter hook forward priority 0; }\n"
+                 + "".join(f"add rule bridge cut forward {m} drop\n" for m in matches))
+        return when
+
     def blackhole(self, *nodes):
         """Drops all that goes to and from these nodes, while their links stay up: no one is told."""
-        rules = "".join(f"add rule bridge cut forward {way} p{n.number} drop\n"
-                        for n in nodes for way in ("iifname", "oifname"))
-        when = time.monotonic()
-        self.nft("add table bridge cut\nadd chain bridge cut forward { type filter hook forward priority 0; }\n" + rules)
-        return when
+        return self.drop(*(f"{way} p{n.number}" for n in nodes for way in ("iifname", "oifname")))
 
     def partition(self, side, other):
         """Nothing passes between the two lists of nodes."""
         a = ", ".join(f'"p{n.number}"' for n in side)
         b = ", ".join(f'"p{n.number}"' for n in other)
-        when = time.monotonic()
-        self.nft("add table bridge cut\nadd chain bridge cut forward { type filter hook forward priority 0; }\n"
-                 f"add rule bridge cut forward iifname {{ {a} }} oifname {{ {b} }} drop\n"
-                 f"add rule bridge cut forward iifname {{ {b} }} oifname {{ {a} }} drop\n")
-        return when
+        return self.drop(f"iifname {{ {a} }} oifname {{ {b} }}", f"iifname {{ {b} }} oifname {{ {a} }}")
 
     def lose(self, percent):
         """Each packet between any two nodes is lost with this chance."""
-        self.nft("add table bridge cut\nadd chain bridge cut forward { type filter hook forward priority 0; }\n"
-                 f"add rule bridge cut forward numgen random mod 100 < {percent} drop\n")
+        self.drop(f"numgen random mod 100 < {percent}")
 
     def heal(self):
         when = time.monotonic()
