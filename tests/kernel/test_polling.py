@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from cluster import wait_until
+from cluster import MASTER, call, wait_until
 
 IP_VIP = {"VIP_0": "1.2.3.4:5000"}
 VIP = "tcp 1.2.3.4:5000"
@@ -91,13 +91,12 @@ def start_second_master(cluster, port):
     reach it are sent to the first."""
     control = f"unix:{cluster.dir}/master-{port}.sock"
     cluster.master.spawn(f"mesos-master-{port}", [
-        "/usr/bin/python3", __import__("cluster").MASTER, "--listen", f"10.0.0.1:{port}", "--also", control])
-    wait_until(lambda: (cluster.dir / f"master-{port}.sock").exists(), "the second master answers")
+        "/usr/bin/python3", MASTER, "--listen", f"10.0.0.1:{port}", "--also", control]).wait_listening(
+            control[len("unix:"):])
     return control
 
 
 def test_redirect_of_a_master_that_does_not_lead(cluster):
-    from cluster import call
     other = start_second_master(cluster, 5051)
     call(other, "leader", {"leader": "10.0.0.1:5050"})
     node = cluster.nodes[0]

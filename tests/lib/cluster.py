@@ -26,6 +26,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -104,6 +105,17 @@ class Process:
     @property
     def running(self):
         return self.popen.poll() is None
+
+    def wait_listening(self, path):
+        """Waits until it takes connections at this Unix socket, whose file is there a moment earlier. Fails
+        at once, with what it said, if it ends instead."""
+        def listens():
+            if not self.running:
+                raise RuntimeError(f"{self.name} has ended: {self.output()}")
+            with socket.socket(socket.AF_UNIX) as s, contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+                s.connect(str(path))
+                return True
+        wait_until(listens, f"{self.name} listens at {path}", interval=0.02)
 
     def send(self, number):
         if self.running:
@@ -367,7 +379,7 @@ class Cluster:
 
     def __init__(self, nodes=3, prefix=None, vipd_options=None, directory=None):
         self.n_nodes = nodes
-        self.prefix = f"c{next(self._numbers)}-" if prefix is None else prefix
+        self.prefix = f"c{os.getpid()}x{next(self._numbers)}-" if prefix is None else prefix
         self.vipd_options = vipd_options or {}
         self.dir = pathlib.Path(directory or tempfile.mkdtemp(prefix="vipd-cluster-"))
         self._own_dir = directory is None
@@ -481,12 +493,7 @@ class Cluster:
         self.master_process = self.master.spawn(
             "mesos-master", ["/usr/bin/python3", MASTER, "--listen", f"10.0.0.1:{MASTER_PORT}",
                              "--also", self.control_socket])
-
-        def answers():
-            if not self.master_process.running:
-                raise RuntimeError(self.master_process.output())
-            return os.path.exists(self.control_socket[len("unix:"):])
-        wait_until(answers, "the stand-in master answers")
+        self.master_process.wait_listening(self.control_socket[len("unix:"):])
         self._register_agents()
 
     def _register_agents(self):

@@ -23,6 +23,7 @@ class Master:
         self.address, self.bench = f"127.0.0.1:{port}", bench
         self.socket = bench.dir / f"master-{port}.sock"
         self.options = options
+        bench.masters.append(self)
         self.start()
 
     def start(self):
@@ -30,7 +31,7 @@ class Master:
         self.process = Process("master", [sys.executable, MASTER, "--listen", self.address,
                                           "--also", f"unix:{self.socket}", *self.options],
                                self.bench.dir / "master.log")
-        wait_until(self.socket.exists, "the master listens")
+        self.process.wait_listening(self.socket)
         self.do("agent", hostname="10.0.0.5")
 
     def do(self, operation, **arg):
@@ -50,13 +51,11 @@ class Bench:
     """A vipd, and a place for masters and files."""
 
     def __init__(self, directory):
-        self.dir, self.processes = pathlib.Path(directory), []
+        self.dir, self.masters = pathlib.Path(directory), []
         self.vipd = None
 
     def master(self, port=5050, *options):
-        m = Master(self, port, *options)
-        self.processes.append(m)
-        return m
+        return Master(self, port, *options)
 
     def start(self, masters, **options):
         options = {"poll_interval": "300ms", "request_timeout": "2s", "log_level": "debug", **options}
@@ -64,7 +63,7 @@ class Bench:
                    f"--masters={masters}", f"--socket={self.dir}/vipd.sock", f"--state-dir={self.dir}/state"]
         command += [f"--{k.replace('_', '-')}={v}" for k, v in options.items()]
         self.vipd = Process("vipd", list(map(str, command)), self.dir / "vipd.log")
-        wait_until((self.dir / "vipd.sock").exists, "vipd answers")
+        self.vipd.wait_listening(self.dir / "vipd.sock")
 
     def get(self, path):
         connection = UnixConnection(self.dir / "vipd.sock", 10)
@@ -95,7 +94,7 @@ class Bench:
         return (self.dir / "vipd.log").read_text()
 
     def close(self):
-        for process in [self.vipd] + [m.process for m in self.processes]:
+        for process in [self.vipd] + [m.process for m in self.masters]:
             if process:
                 process.kill()
 
