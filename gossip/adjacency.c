@@ -367,6 +367,10 @@ static void edge_add(struct gossip *g, uint16_t a, uint16_t b)
 	ma->neighbours[ma->n_neighbours++] = b;
 	ma->since_add = 0;
 	back = slot_of(mb, a);
+	if (back < 0 && ma->parent != NONE && mb->parent == NONE) {
+		mb->flags |= MEMBER_LINKED;
+		g->verdict_dirty = true;
+	}
 	if (back < 0)
 		return;
 	ma->mutual |= 1u << (ma->n_neighbours - 1);
@@ -738,6 +742,15 @@ void own_change(struct gossip *g, enum wire_op op, uint16_t subject, bool urgent
 	own_step(g, op, subject, urgent);
 	if (!loses)
 		own_tidy(g, subject, false);
+}
+
+void own_silence_clear(struct gossip *g)
+{
+	/* Those moved into a removed one's place have been looked at. */
+	for (size_t i = g->n_lost; i-- > 0;) {
+		if (i < g->n_lost && g->lost[i].owner == g->self && g->lost[i].op == OP_SILENT)
+			own_change(g, OP_CLEAR, g->lost[i].subject, false);
+	}
 }
 
 int own_metadata(struct gossip *g, const void *bytes, size_t n)

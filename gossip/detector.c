@@ -279,7 +279,7 @@ static void probe_send(struct gossip *g, const struct gossip_addr *to, uint32_t 
 }
 
 /* One try: a ping by datagram; from the second on the kernel is asked too. The link carries the
- * second, and all once the kernel has answered: what a dead host is sent in vain is sent again
+ * third, and all once the kernel has answered: what a dead host is sent in vain is sent again
  * and again. Where there is no link to speak for it, the kernel is asked at once. */
 static void test_try(struct gossip *g, struct test *t)
 {
@@ -554,7 +554,7 @@ static void test_step(struct gossip *g, struct test *t)
 void detector_probe(struct gossip *g, uint32_t probe, enum gossip_probe result)
 {
 	if (result == GOSSIP_PROBE_REFUSED || result == GOSSIP_PROBE_ANSWERED)
-		g->kernel_heard = g->now;
+		verdict_kernel(g);
 	for (size_t i = 0; i < g->n_tests; i++) {
 		struct test *t = &g->tests[i];
 		struct link *l;
@@ -570,6 +570,9 @@ void detector_probe(struct gossip *g, uint32_t probe, enum gossip_probe result)
 			l = link_of(g, t->peer);
 			if (!l)
 				verdict_answered(g, t->peer);
+			if (links_listed(g) == 0)
+				membership_pong(
+					g, t->peer); /* a stream may pass where no ping does */
 			if (watch_find(g, t->peer) && !(l && l->listed))
 				test_conclude(g, t, OP_STALLED);
 		}

@@ -50,6 +50,7 @@ enum {
 	MEMBER_SEEN_UP = 2, /* its absence counts in self-doubt */
 	MEMBER_PINNED = 4,
 	MEMBER_FREE = 8,
+	MEMBER_LINKED = 16, /* has no path, but a reachable member has just become its neighbour */
 };
 
 /* `owner` says of `subject`: I tested it, at `version` of its record, with this outcome. */
@@ -71,7 +72,7 @@ struct absent {
 	bool settled;     /* missing for so long that self-doubt has stopped counting it */
 	uint16_t accuser; /* one of the voters */
 	nsec_t since;
-	nsec_t heard;     /* when we learned last that someone hears its kernel; 0: never */
+	nsec_t heard;     /* when we learned last that someone hears it or its kernel; 0: never */
 	nsec_t answered;  /* when it answered our own test, or its kernel did; 0: never */
 	nsec_t next_look; /* when to consider a test of one's own again */
 };
@@ -258,7 +259,8 @@ struct gossip {
 	nsec_t verdict_asked;      /* judged last */
 	nsec_t verdict_not_before; /* no verdict before: doubt has just ended */
 	enum gossip_self self_state;
-	bool unproven; /* we have paused, and no neighbour has answered since */
+	bool unproven;   /* we have paused, and no neighbour has answered since */
+	bool must_prove; /* no link, which may be our own fault */
 	nsec_t doubt_since;
 	bool local_ok;
 	nsec_t witness_asked, witness_heard;
@@ -409,6 +411,7 @@ void own_change(struct gossip *g, enum wire_op op, uint16_t subject, bool urgent
 int own_metadata(struct gossip *g, const void *bytes, size_t n);
 /* What we say of `subject` as lost, or NULL. */
 struct lost *own_lost(struct gossip *g, uint16_t subject);
+void own_silence_clear(struct gossip *g); /* takes back what we say of those we heard nothing of */
 void adjacency_done(struct gossip *g);
 int adjacency_init(struct gossip *g);
 int members_reserve(struct gossip *g, size_t n);
@@ -452,6 +455,7 @@ const struct absent *absent_find(const struct gossip *g, uint16_t m);
 void verdict_tick(struct gossip *g);
 nsec_t verdict_deadline(const struct gossip *g);
 void verdict_witness(struct gossip *g, uint32_t probe, enum gossip_probe result);
+void verdict_kernel(struct gossip *g); /* some member's kernel has answered a probe of ours */
 bool tombstone_covers(const struct gossip *g, uint64_t id, uint64_t incarnation, uint64_t version);
 void verdict_paused(struct gossip *g);               /* our loop stood still for long */
 void verdict_answered(struct gossip *g, uint16_t m); /* a member without a link answers */

@@ -31,11 +31,12 @@
  *
  * With no link at all, small numbers mislead: of three nodes, one that lost two links is more
  * likely cut off than right. It gives no verdict until someone outside the overlay (a witness:
- * gateway, master) or a lost member's own kernel has answered just now. Of two nodes, either view
- * is as likely; without witnesses the peer is taken for dead unless the own carrier is down.
+ * gateway, master) or a lost member's own kernel has answered, after the silence that it is to
+ * judge: an answer from before says nothing of the way since. Of two nodes, either view is as
+ * likely; without witnesses the peer is taken for dead unless the own carrier is down.
  *
- * After doubt, a pause: tables are exchanged first, and what was lost meanwhile is looked at
- * anew.
+ * After doubt, a pause: tables are exchanged first, and what this node said of others' silence is
+ * taken back, since the silence may have been its own; who is missing still is looked at anew.
  */
 #include "internal.h"
 
@@ -48,6 +49,9 @@
 /* No verdict so long after doubt, or after a pause of our own that others may have noticed: two
  * syncs. */
 #define AFTER_DOUBT (2 * SEC)
+/* Doubt for no longer than a look takes is a moment's, as when the last link is gone and the witness
+ * has not answered yet: the own path worked before and after. */
+#define DOUBT_MOMENT LOOK_TIME
 /* Untested absentees are looked at after so long, the time in which word of tests that are over
  * gets here; then again at growing intervals from the second on, which is longer than a look. */
 #define LOOK_AFTER (50 * MSEC)
@@ -62,7 +66,7 @@
 /* With many absent, judge no more often than this. */
 #define VERDICT_INTERVAL (5 * MSEC)
 #define VERDICT_MANY 64
-/* While there is no link: how often a witness is asked. */
+/* While there is no link: how often a witness is asked, or a lost member's kernel in its stead. */
 #define WITNESS_INTERVAL (200 * MSEC)
 /* An answer to a look counts against others' silence for so long. */
 #define ANSWER_FRESH (1 * SEC)
@@ -189,7 +193,8 @@ static void kernel_count(const struct gossip *g, struct absent *a, const struct 
 
 /* A vote from before its last start or link counts for nothing, nor does one from before someone
  * heard its kernel: else the last one who hears that, leaving, would turn old silence into a
- * death. */
+ * death. Nor one from before someone became its neighbour, though its own record, which would say
+ * the same, is still on its way. */
 static void silence_count(struct gossip *g, struct absent *a, const struct lost *lost)
 {
 	if (!lost_valid(g, lost) || (a->heard != 0 && lost->since <= a->heard))
@@ -208,6 +213,9 @@ static void votes_count(struct gossip *g)
 		a->votes = a->near = 0;
 		a->stalled = a->agentless = false;
 		a->accuser = NONE;
+		if (g->members[a->member].flags & MEMBER_LINKED)
+			a->heard = g->now;
+		g->members[a->member].flags &= ~MEMBER_LINKED;
 		g->scratch[a->member] = i;
 	}
 	for (size_t i = 0; i < g->n_lost; i++) {
@@ -224,6 +232,15 @@ static void votes_count(struct gossip *g)
 	}
 }
 
+/* Whom we heard nothing of before or during doubt, that doubt speaks for. */
+static void silence_take_back(struct gossip *g)
+{
+	own_silence_clear(g);
+	for (size_t i = 0; i < g->n_absent; i++)
+		g->absent[i].next_look = g->now;
+	votes_count(g);
+}
+
 static void self_set(struct gossip *g, enum gossip_self state)
 {
 	if (g->self_state == state)
@@ -233,6 +250,8 @@ static void self_set(struct gossip *g, enum gossip_self state)
 
 		/* As long as the doubt lasted: a moment's leaves little to catch up with. */
 		g->verdict_not_before = g->now + (doubted < AFTER_DOUBT ? doubted : AFTER_DOUBT);
+		if (doubted > DOUBT_MOMENT)
+			silence_take_back(g);
 	} else if (g->self_state == GOSSIP_SELF_WELL) {
 		g->doubt_since = g->now;
 	}
@@ -285,11 +304,9 @@ static bool proves(const struct gossip *g, nsec_t heard)
 	return heard > g->linked_since && g->now - heard < PROOF_FRESH;
 }
 
-/* Whether having no link at all is our own fault. `n_there` others were up. */
-static bool alone_in_doubt(struct gossip *g, size_t n_there)
+/* Whether having no link at all may be our own fault. `n_there` others were up. */
+static bool alone_proves(const struct gossip *g, size_t n_there)
 {
-	if (proves(g, g->kernel_heard) || proves(g, g->witness_heard))
-		return false;
 	return g->n_witnesses > 0 || n_there >= 2;
 }
 
@@ -312,9 +329,10 @@ static void doubt_update(struct gossip *g)
 	}
 	if (!alone)
 		g->linked_since = g->now;
-	if (!g->local_ok)
-		self_set(g, GOSSIP_SELF_CUT_OFF);
-	else if (alone && n_missing + n_new > 0 && alone_in_doubt(g, n_missing + n_new + n_heard))
+	g->must_prove =
+		alone && n_missing + n_new > 0 && alone_proves(g, n_missing + n_new + n_heard);
+	if (!g->local_ok ||
+		(g->must_prove && !proves(g, g->kernel_heard) && !proves(g, g->witness_heard)))
 		self_set(g, GOSSIP_SELF_CUT_OFF);
 	else if ((g->n_reachable + n_heard) * 1000 <
 		 g->config.minority_permille * (g->n_reachable + n_heard + n_missing))
@@ -366,11 +384,20 @@ static unsigned votes_needed(const struct gossip *g)
 	return g->n_reachable >= VOTES_NEEDED ? VOTES_NEEDED : 1;
 }
 
+/* Whether something has answered us since we spoke of its silence. Asked of who is alone: only its
+ * own word counts there. */
+static bool word_proven(struct gossip *g, const struct absent *a)
+{
+	const struct lost *said = own_lost(g, a->member);
+
+	return !said || said->since <= g->kernel_heard || said->since <= g->witness_heard;
+}
+
 /* When the votes suffice. Neighbours that have lost it do at once. Others may have had no way to it
  * ever (a rack that is cut one way): those who hear it get the time to say so. */
-static nsec_t verdict_due(const struct gossip *g, const struct absent *a)
+static nsec_t verdict_due(struct gossip *g, const struct absent *a)
 {
-	if (a->votes < votes_needed(g))
+	if (a->votes < votes_needed(g) || (g->must_prove && !word_proven(g, a)))
 		return NSEC_NEVER;
 	return a->near >= votes_needed(g) ? 0 : a->since + LOOK_TIME;
 }
@@ -473,16 +500,41 @@ static void forget_old(struct gossip *g)
 	}
 }
 
+/* Who may prove that our path works, while there is no link. False: nobody. */
+static bool witness_pick(struct gossip *g, struct gossip_addr *ret)
+{
+	uint16_t chosen = NONE;
+	unsigned n = 0;
+
+	if (links_listed(g) > 0 || g->n_absent == 0)
+		return false;
+	if (g->n_witnesses > 0) {
+		*ret = g->witnesses[random_below(g, g->n_witnesses)];
+		return true;
+	}
+	for (size_t i = 0; i < g->n_absent; i++) {
+		const struct absent *a = &g->absent[i];
+
+		if ((a->stalled || a->agentless) && random_below(g, ++n) == 0)
+			chosen = a->member;
+	}
+	if (chosen == NONE)
+		return false;
+	member_address(g, chosen, ret);
+	return true;
+}
+
 static void witness_ask(struct gossip *g)
 {
-	if (links_listed(g) > 0 || g->n_absent == 0 || g->n_witnesses == 0 ||
-		g->now - g->witness_asked < WITNESS_INTERVAL)
+	struct gossip_addr to;
+
+	if (g->now - g->witness_asked < WITNESS_INTERVAL || !witness_pick(g, &to))
 		return;
 	g->witness_asked = g->now;
 	g->witness_probe = g->next_nonce++;
-	effect_push(g, &(struct gossip_effect){.kind = GOSSIP_EFFECT_PROBE,
-			       .link = g->witness_probe,
-			       .address = g->witnesses[random_below(g, g->n_witnesses)]});
+	effect_push(
+		g, &(struct gossip_effect){
+			   .kind = GOSSIP_EFFECT_PROBE, .link = g->witness_probe, .address = to});
 	g->stats.probes++;
 }
 
@@ -494,8 +546,14 @@ void verdict_witness(struct gossip *g, uint32_t probe, enum gossip_probe result)
 	g->verdict_dirty = true;
 }
 
+void verdict_kernel(struct gossip *g)
+{
+	g->kernel_heard = g->now;
+	g->verdict_dirty |= g->must_prove;
+}
+
 /* When something is to be done about an undecided absentee. */
-static nsec_t next_step(const struct gossip *g, const struct absent *a)
+static nsec_t next_step(struct gossip *g, const struct absent *a)
 {
 	nsec_t due = verdict_due(g, a);
 
@@ -507,7 +565,7 @@ static nsec_t next_step(const struct gossip *g, const struct absent *a)
 }
 
 /* When to judge again though nothing changes. */
-static nsec_t next_time(const struct gossip *g)
+static nsec_t next_time(struct gossip *g)
 {
 	nsec_t next = g->n_absent > 0 ? g->now + SEC : NSEC_NEVER;
 
@@ -516,7 +574,7 @@ static nsec_t next_time(const struct gossip *g)
 
 		next = step < next ? step : next;
 	}
-	if (next != NSEC_NEVER && g->n_witnesses > 0 && links_listed(g) == 0)
+	if (g->n_absent > 0 && links_listed(g) == 0 && g->now + WITNESS_INTERVAL < next)
 		next = g->now + WITNESS_INTERVAL;
 	if (g->verdict_not_before > g->now && g->verdict_not_before < next && g->n_absent > 0)
 		next = g->verdict_not_before;

@@ -368,6 +368,72 @@ static void test_join_past_dead_contacts(void **state)
 	sim_free(s);
 }
 
+/* Cut off, it has heard nothing of its neighbours and has said so; then it hears kernels again, one after
+ * the other, but has no link yet. What it said while it was the one cut off is no vote. */
+static void test_silence_of_ones_own(void **state)
+{
+	for (unsigned seed = 1; seed <= 5; seed++) {
+		struct sim *s = cluster(30, seed);
+
+		sim_isolate(s, 7);
+		sim_run(s, 20 * SEC);
+		for (unsigned i = 0; i < 30; i++) {
+			if (i != 7)
+				sim_stop_for(s, i, 20 * SEC);
+		}
+		sim_join(s, 7);
+		sim_run(s, 15 * SEC);
+		assert_int_equal(sim_self(s, 7), GOSSIP_SELF_WELL);
+		for (unsigned i = 0; i < 30; i++)
+			assert_int_not_equal(sim_status(s, 7, i), GOSSIP_STATUS_DOWN);
+		ends_quiet(s, 20 * SEC);
+	}
+}
+
+/* All processes but one are gone, and it hears their kernels; then it is cut off. That it heard them a
+ * moment ago does not prove that the silence since is theirs. */
+static void test_proof_from_before(void **state)
+{
+	for (unsigned seed = 1; seed <= 5; seed++) {
+		struct sim *s = cluster(3, seed);
+
+		sim_kill(s, 1);
+		sim_kill(s, 2);
+		sim_run(s, 10 * SEC);
+		assert_int_equal(sim_self(s, 0), GOSSIP_SELF_WELL);
+		sim_isolate(s, 0);
+		sim_run(s, 10 * SEC);
+		assert_int_equal(sim_self(s, 0), GOSSIP_SELF_CUT_OFF);
+		for (unsigned i = 1; i < 3; i++)
+			assert_int_equal(sim_status(s, 0, i), GOSSIP_STATUS_AGENTLESS);
+		sim_join(s, 0);
+		sim_run(s, 5 * SEC);
+		assert_int_equal(sim_self(s, 0), GOSSIP_SELF_WELL);
+		sim_crash(s, 1); /* but the other one's kernel answers on */
+		sim_run(s, 3 * SEC);
+		assert_int_equal(sim_status(s, 0, 1), GOSSIP_STATUS_DOWN);
+		assert_int_equal(sim_status(s, 0, 2), GOSSIP_STATUS_AGENTLESS);
+		sim_free(s);
+	}
+}
+
+/* It has a link again, and those who have not heard of that yet remember its silence: a link is a sign
+ * of life before its own record says so. */
+static void test_linked_before_its_record_is_known(void **state)
+{
+	for (unsigned seed = 1; seed <= 40; seed++) {
+		struct sim *s = cluster(9, seed);
+
+		sim_isolate(s, 7);
+		sim_run(s, 20 * SEC);
+		sim_block_udp(s, true); /* news that goes by datagram is lost */
+		sim_join(s, 7);
+		sim_run(s, 10 * SEC);
+		never_false(s);
+		sim_free(s);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -388,6 +454,9 @@ int main(void)
 		cmocka_unit_test(test_old_news_after_a_pause),
 		cmocka_unit_test(test_one_way_rack_and_newcomers),
 		cmocka_unit_test(test_join_past_dead_contacts),
+		cmocka_unit_test(test_silence_of_ones_own),
+		cmocka_unit_test(test_proof_from_before),
+		cmocka_unit_test(test_linked_before_its_record_is_known),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
