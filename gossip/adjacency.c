@@ -452,8 +452,10 @@ static void lost_set(
 		.owner = owner,
 		.subject = subject,
 		.op = said->op};
-	if (said->op == OP_SILENT)
+	if (said->op == OP_SILENT) {
 		trace_note(g, subject, TRACE_SEVERED);
+		verdict_half_lost(g, subject);
+	}
 	g->verdict_dirty = true;
 }
 

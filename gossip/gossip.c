@@ -336,7 +336,9 @@ int gossip_new(struct gossip **ret_g, const struct gossip_config *config, nsec_t
 	g->dial_next = now + SEC;
 	g->contact_next = now;
 	g->shuffle_next = now + 10 * SEC + random_below(g, 60 * SEC);
-	g->verdict_next = NSEC_NEVER;
+	g->verdict_next = g->half_lost_next = NSEC_NEVER;
+	for (unsigned i = 0; i < HALF_LOST_MAX; i++)
+		g->half_lost[i].member = NONE;
 	g->detector_next = NSEC_NEVER;
 	g->upkeep_next = NSEC_NEVER;
 	g->rumours_next = NSEC_NEVER;

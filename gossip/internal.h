@@ -77,6 +77,13 @@ struct absent {
 	nsec_t next_look; /* when to consider a test of one's own again */
 };
 
+/* A member with a path that some of its neighbours have lost; what the others say is waited for. */
+struct half_lost {
+	uint16_t member; /* NONE: a free place */
+	uint8_t n_asked;
+	nsec_t next;
+};
+
 struct tombstone {
 	uint64_t id, incarnation, version;
 	nsec_t until;
@@ -136,6 +143,7 @@ struct link {
 	uint16_t seq, seq_in;
 	bool any_in, echoed;
 	nsec_t sent, received, heard, expected;
+	nsec_t period; /* of the peer's heartbeats to us, as it said last; 0: it has not yet */
 	nsec_t by_link_until; /* the peer gets no datagrams of ours: beats go by the link too */
 	uint16_t loss;        /* 65536ths, of what comes in and of what goes out */
 	uint8_t n_rtt, at_rtt, n_late, at_late;
@@ -188,7 +196,8 @@ struct trace {
 enum trace_step { TRACE_MISSED, TRACE_PROBED, TRACE_SEVERED };
 
 enum {
-	TRACES_MAX = 64, /* the oldest gives way: of a larger loss only a part is explained */
+	HALF_LOST_MAX = 16, /* beyond, the digests' work */
+	TRACES_MAX = 64,    /* the oldest gives way: of a larger loss only a part is explained */
 };
 
 /* What has been gathered about a lost node before it is told to all. */
@@ -268,6 +277,8 @@ struct gossip {
 	uint32_t witness_probe;
 	struct tombstone *tombstones;
 	size_t n_tombstones;
+	struct half_lost half_lost[HALF_LOST_MAX];
+	nsec_t half_lost_next;
 	struct trace traces[TRACES_MAX];
 	unsigned n_traces, at_trace; /* in use; to be replaced next */
 
@@ -430,6 +441,8 @@ void spread_news(
 void spread_record(struct gossip *g, const struct wire_item *item);
 void spread_pull(
 	struct gossip *g, struct link *l, const struct gossip_addr *from, struct reader *r);
+/* Asks a neighbour for records of others; what has changed comes as news. */
+void spread_ask(struct gossip *g, struct link *l, const uint64_t *ids, size_t n);
 void spread_sync(struct gossip *g, struct link *l, struct reader *r);
 void spread_summary(struct gossip *g, struct link *l, struct reader *r);
 void spread_beat(struct gossip *g, struct link *l, uint32_t digest);
@@ -460,6 +473,8 @@ bool tombstone_covers(const struct gossip *g, uint64_t id, uint64_t incarnation,
 void verdict_paused(struct gossip *g);               /* our loop stood still for long */
 void verdict_answered(struct gossip *g, uint16_t m); /* a member without a link answers */
 void verdict_proven(struct gossip *g);               /* and a neighbour has answered since */
+void verdict_half_lost(
+	struct gossip *g, uint16_t m); /* one of its neighbours heard nothing of it */
 /* A step on m's way to a verdict; the first of its kind counts. */
 void trace_note(struct gossip *g, uint16_t m, enum trace_step step);
 void trace_clear(struct gossip *g, uint16_t m); /* it was heard, or is forgotten */

@@ -524,6 +524,14 @@ static void pull_send(struct gossip *g, struct link *l, const struct gossip_addr
 	}
 }
 
+void spread_ask(struct gossip *g, struct link *l, const uint64_t *ids, size_t n)
+{
+	struct gossip_addr to;
+
+	member_address(g, l->peer, &to);
+	pull_send(g, l, l->proven && !l->degraded ? &to : NULL, ids, n);
+}
+
 /* True if it was not asked for just now; notes that it is. */
 static bool pull_wanted(struct gossip *g, uint64_t id)
 {
