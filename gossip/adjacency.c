@@ -279,12 +279,14 @@ bool member_lists(const struct gossip *g, uint16_t m, uint16_t other)
 static void reached(struct gossip *g, uint16_t m)
 {
 	g->n_reachable++;
+	membership_reached(g, m);
 	absent_add(g, m); /* to be looked at: it is announced at the end of the call */
 }
 
 static void unreached(struct gossip *g, uint16_t m)
 {
 	g->n_reachable--;
+	membership_unreached(g, m);
 	absent_add(g, m);
 }
 
@@ -926,7 +928,7 @@ int gossip_preload_from(struct gossip *g, const struct gossip *other)
 
 	if (self == NONE || other->metadata || other->n_v6 > 0 || other->n_lost > 0 || g->metadata)
 		return -EINVAL;
-	if (members_reserve(g, n) < 0 || index_rebuild(g, n) < 0)
+	if (members_reserve(g, n) < 0)
 		return -ENOMEM;
 	memcpy(g->members, other->members, n * sizeof(*g->members));
 	g->n_members = n;
@@ -943,6 +945,7 @@ int gossip_preload_from(struct gossip *g, const struct gossip *other)
 		g->members[m].status = GOSSIP_STATUS_UNKNOWN;
 	}
 	g->self = self;
+	g->rings_known = false;
 	g->members[self].parent = self;
 	g->members[self].status = GOSSIP_STATUS_UP;
 	g->n_reachable = 1;

@@ -299,6 +299,9 @@ int gossip_preload(struct gossip *g, uint64_t id, uint64_t incarnation, uint64_t
  * than record by record. -EINVAL: this node is not in it, or anyone has metadata, an IPv6
  * address or a lost neighbour. */
 int gossip_preload_from(struct gossip *g, const struct gossip *other);
+/* Where a member stands on ring 0, 1, ... of degree / 2, each in another order: when all is at rest,
+ * those next to each other on a ring (it closes from the last to the first) are neighbours. */
+uint64_t gossip_ring_place(uint64_t id, unsigned ring);
 /* A link that is open and agreed already; `rtt` seeds the window. */
 int gossip_preload_link(
 	struct gossip *g, nsec_t now, uint64_t id, nsec_t rtt, bool outgoing, uint32_t *ret_link);

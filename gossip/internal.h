@@ -302,8 +302,9 @@ struct gossip {
 		nsec_t until;
 	} refused[32]; /* asked lately, without success */
 	unsigned at_refused;
-	uint16_t rings[RINGS_MAX][2]; /* our successor and predecessor on each ring */
-	bool rings_known;             /* and nobody has come or gone since */
+	uint16_t rings[RINGS_MAX][2];          /* our successor and predecessor on each ring */
+	uint64_t ring_distances[RINGS_MAX][2]; /* how far away they stand */
+	bool rings_known; /* and kept up as members come; false: one has gone, look anew */
 	nsec_t reach_changed;
 	unsigned n_repairs; /* tries in a row that left the view short */
 	nsec_t upkeep_next;
@@ -504,6 +505,9 @@ void membership_pong(struct gossip *g, uint16_t m); /* a lost member answered a 
 void membership_lost_neighbour(struct gossip *g);
 void membership_open_failed(struct gossip *g, struct link *l);
 void membership_found(struct gossip *g); /* there is someone new to link to */
+/* A path leads to it now, or none does: only where it stands on the rings is seen to. */
+void membership_reached(struct gossip *g, uint16_t m);
+void membership_unreached(struct gossip *g, uint16_t m);
 void membership_tick(struct gossip *g);
 nsec_t membership_deadline(const struct gossip *g);
 void membership_forget(struct gossip *g, uint16_t m);

@@ -408,41 +408,53 @@ static unsigned n_rings(const struct gossip *g)
 	return g->config.degree / 2;
 }
 
-/* Where on a ring an id stands: in another order on each. */
-static uint64_t ring_place(uint64_t id, unsigned ring)
+uint64_t gossip_ring_place(uint64_t id, unsigned ring)
 {
 	return mix64(id + (ring + 1) * UINT64_C(0x9e3779b97f4a7c15));
+}
+
+/* Puts m next to us on each ring where it is nearer than who stands there. */
+static void rings_offer(struct gossip *g, uint16_t m)
+{
+	for (unsigned r = 0; r < n_rings(g); r++) {
+		uint64_t ahead =
+			gossip_ring_place(g->members[m].id, r) - gossip_ring_place(g->config.id, r);
+
+		for (unsigned k = 0; k < 2; k++) {
+			uint64_t distance = k == 0 ? ahead : -ahead;
+
+			if (distance >= g->ring_distances[r][k])
+				continue;
+			g->ring_distances[r][k] = distance;
+			g->rings[r][k] = m;
+		}
+	}
 }
 
 /* Who stands next to us on each ring, of those that are there. */
 static void rings_update(struct gossip *g)
 {
-	uint64_t best[RINGS_MAX][2], own[RINGS_MAX];
-
 	if (g->rings_known)
 		return;
 	g->rings_known = true;
-	for (unsigned r = 0; r < n_rings(g); r++) {
-		own[r] = ring_place(g->config.id, r);
-		best[r][0] = best[r][1] = UINT64_MAX;
-		g->rings[r][0] = g->rings[r][1] = NONE;
-	}
+	memset(g->rings, 0xff, sizeof(g->rings));
+	memset(g->ring_distances, 0xff, sizeof(g->ring_distances));
 	for (size_t m = 0; m < g->n_members; m++) {
-		if (m == g->self || (g->members[m].flags & MEMBER_FREE) || !member_reachable(g, m))
-			continue;
-		for (unsigned r = 0; r < n_rings(g); r++) {
-			uint64_t place = ring_place(g->members[m].id, r);
-
-			if (place - own[r] < best[r][0]) {
-				best[r][0] = place - own[r];
-				g->rings[r][0] = m;
-			}
-			if (own[r] - place < best[r][1]) {
-				best[r][1] = own[r] - place;
-				g->rings[r][1] = m;
-			}
-		}
+		if (m != g->self && !(g->members[m].flags & MEMBER_FREE) && member_reachable(g, m))
+			rings_offer(g, m);
 	}
+}
+
+void membership_reached(struct gossip *g, uint16_t m)
+{
+	if (g->rings_known && m != g->self)
+		rings_offer(g, m);
+}
+
+void membership_unreached(struct gossip *g, uint16_t m)
+{
+	for (unsigned r = 0; r < n_rings(g); r++)
+		g->rings_known &= g->rings[r][0] != m && g->rings[r][1] != m;
 }
 
 static bool on_ring(struct gossip *g, uint16_t m)
