@@ -81,8 +81,9 @@ struct host {
 	nsec_t offset; /* of its clock */
 	bool isolated;
 	uint64_t bytes, packets;
-	nsec_t touched;     /* last time its reachability changed by the scenario */
-	struct event *held; /* what waits for a stopped process or a paused host */
+	uint64_t second, second_bytes; /* sent in that one */
+	nsec_t touched;                /* last time its reachability changed by the scenario */
+	struct event *held;            /* what waits for a stopped process or a paused host */
 	unsigned n_held, n_held_allocated;
 	uint32_t *handles; /* pairs handle, conn */
 	unsigned n_handles, n_handles_allocated;
@@ -155,7 +156,7 @@ unsigned sim_index(uint64_t id)
 	return id * ID_INVERSE - 1;
 }
 
-static void sim_address(unsigned i, struct gossip_addr *ret)
+void sim_address(unsigned i, struct gossip_addr *ret)
 {
 	*ret = (struct gossip_addr){.family = 4, .port = 61420, .bytes = {10, i >> 16, i >> 8, i}};
 }
@@ -255,8 +256,17 @@ static nsec_t latency(struct sim *s, unsigned from, unsigned to)
 
 static void count(struct sim *s, unsigned host, size_t bytes, unsigned packets)
 {
-	s->hosts[host].bytes += bytes;
-	s->hosts[host].packets += packets;
+	struct host *h = &s->hosts[host];
+
+	h->bytes += bytes;
+	h->packets += packets;
+	if (h->second != s->now / SEC) {
+		h->second = s->now / SEC;
+		h->second_bytes = 0;
+	}
+	h->second_bytes += bytes;
+	if (h->second_bytes > s->counts.rate_max)
+		s->counts.rate_max = h->second_bytes;
 }
 
 static void datagram_send(struct sim *s, unsigned from, unsigned to, const void *bytes, size_t n)
@@ -725,12 +735,21 @@ static void swim_start(struct sim *s, unsigned i)
 			.report = swim_report});
 }
 
+static void contacts_set(struct sim *s, unsigned i)
+{
+	struct gossip_addr contacts[GOSSIP_CONTACTS_MAX];
+	unsigned n = 0;
+
+	for (; n < s->options.n_contacts && n < s->options.n; n++)
+		sim_address(n, &contacts[n]);
+	gossip_set_contacts(s->hosts[i].gossip, local_time(s, &s->hosts[i]), contacts, n);
+}
+
 void sim_start(struct sim *s, unsigned i)
 {
 	struct host *h = &s->hosts[i];
-	struct gossip_addr contacts[GOSSIP_CONTACTS_MAX], witness;
 	struct gossip_config config;
-	unsigned n = 0;
+	struct gossip_addr witness;
 
 	if (h->running)
 		return;
@@ -753,9 +772,7 @@ void sim_start(struct sim *s, unsigned i)
 	}
 	node_config(s, i, &config);
 	assert(gossip_new(&h->gossip, &config, local_time(s, h)) == 0);
-	for (unsigned k = 0; n < s->options.n_contacts && k < s->options.n; k++)
-		sim_address(k, &contacts[n++]);
-	gossip_set_contacts(h->gossip, local_time(s, h), contacts, n);
+	contacts_set(s, i);
 	if (h->witness != SIM_ALL) {
 		sim_address(h->witness, &witness);
 		gossip_set_witnesses(h->gossip, &witness, 1);
@@ -1312,37 +1329,51 @@ struct sim_options sim_options(unsigned n, uint64_t seed)
 		.n_contacts = 3};
 }
 
-/* A random graph in which all have about the same degree: cycles through everyone, each in
- * another order; everyone with everyone if they are few. */
-static void graph_make(struct sim *s, uint64_t (*neighbours)[GOSSIP_NEIGHBOURS_MAX], unsigned *n_of,
-	unsigned degree)
+struct graph {
+	uint64_t (*neighbours)[GOSSIP_NEIGHBOURS_MAX];
+	unsigned *n_of;
+};
+
+static void edge_make(struct graph *graph, unsigned a, unsigned b)
 {
-	unsigned n = s->options.n;
-	uint32_t *order = malloc(n * sizeof(*order));
-
-	for (unsigned i = 0; i < n; i++)
-		order[i] = i;
-	for (unsigned ring = 0; ring < 3 * degree; ring++) {
-		for (unsigned i = n - 1; i > 0; i--) {
-			unsigned k = sim_random(s, i + 1);
-			uint32_t t = order[i];
-
-			order[i] = order[k];
-			order[k] = t;
-		}
-		for (unsigned i = 0; i < n; i++) {
-			unsigned a = order[i], b = order[(i + 1) % n];
-			bool have = a == b || n_of[a] >= degree || n_of[b] >= degree;
-
-			for (unsigned k = 0; k < n_of[a]; k++)
-				have |= neighbours[a][k] == sim_id(b);
-			if (have)
-				continue;
-			neighbours[a][n_of[a]++] = sim_id(b);
-			neighbours[b][n_of[b]++] = sim_id(a);
-		}
+	if (a == b || graph->n_of[a] >= SIM_DEGREE || graph->n_of[b] >= SIM_DEGREE)
+		return;
+	for (unsigned k = 0; k < graph->n_of[a]; k++) {
+		if (graph->neighbours[a][k] == sim_id(b))
+			return;
 	}
-	free(order);
+	graph->neighbours[a][graph->n_of[a]++] = sim_id(b);
+	graph->neighbours[b][graph->n_of[b]++] = sim_id(a);
+}
+
+struct place {
+	uint64_t at;
+	uint32_t node;
+};
+
+static int place_cmp(const void *a, const void *b)
+{
+	const struct place *pa = a, *pb = b;
+
+	return pa->at < pb->at ? -1 : pa->at > pb->at;
+}
+
+void sim_graph(unsigned n, uint64_t (*neighbours)[GOSSIP_NEIGHBOURS_MAX], unsigned *n_of)
+{
+	struct graph graph = {.neighbours = neighbours, .n_of = n_of};
+	struct place *places = malloc(n * sizeof(*places));
+
+	assert(places);
+	memset(n_of, 0, n * sizeof(*n_of));
+	for (unsigned ring = 0; ring < 3 * SIM_DEGREE; ring++) {
+		for (unsigned i = 0; i < n; i++)
+			places[i] =
+				(struct place){.at = gossip_ring_place(sim_id(i), ring), .node = i};
+		qsort(places, n, sizeof(*places), place_cmp);
+		for (unsigned i = 0; i < n; i++)
+			edge_make(&graph, places[i].node, places[(i + 1) % n].node);
+	}
+	free(places);
 }
 
 static void preload_links(struct sim *s, unsigned i, const uint64_t *neighbours, unsigned n)
@@ -1367,31 +1398,32 @@ static void preload_links(struct sim *s, unsigned i, const uint64_t *neighbours,
 	}
 }
 
+/* A process that knows nobody yet; returns its incarnation. */
+static uint64_t preload_node(struct sim *s, unsigned i)
+{
+	struct host *h = &s->hosts[i];
+	struct gossip_config config;
+
+	h->alive = h->running = true;
+	h->boot = 1;
+	h->timer = NSEC_NEVER;
+	node_config(s, i, &config);
+	config.n_metadata = 0;
+	assert(gossip_new(&h->gossip, &config, local_time(s, h)) == 0);
+	return config.incarnation;
+}
+
 static void preload(struct sim *s)
 {
 	unsigned n = s->options.n;
+	uint64_t *incarnations = calloc(n, sizeof(*incarnations));
 	uint64_t(*neighbours)[GOSSIP_NEIGHBOURS_MAX] = calloc(n, sizeof(*neighbours));
 	unsigned *n_of = calloc(n, sizeof(*n_of));
-	uint64_t *incarnations = calloc(n, sizeof(*incarnations));
 
-	graph_make(s, neighbours, n_of, 6);
-	for (unsigned i = 0; i < n; i++) {
-		struct host *h = &s->hosts[i];
-		struct gossip_addr contacts[GOSSIP_CONTACTS_MAX];
-		struct gossip_config config;
-		unsigned k = 0;
-
-		h->alive = h->running = true;
-		h->boot = 1;
-		h->timer = NSEC_NEVER;
-		node_config(s, i, &config);
-		config.n_metadata = 0;
-		incarnations[i] = config.incarnation;
-		assert(gossip_new(&h->gossip, &config, local_time(s, h)) == 0);
-		for (; k < s->options.n_contacts && k < n; k++)
-			sim_address(k, &contacts[k]);
-		gossip_set_contacts(h->gossip, local_time(s, h), contacts, k);
-	}
+	assert(incarnations && neighbours && n_of);
+	sim_graph(n, neighbours, n_of);
+	for (unsigned i = 0; i < n; i++)
+		incarnations[i] = preload_node(s, i);
 	gossip_reserve(s->hosts[0].gossip, n);
 	for (unsigned i = 0; i < n; i++) {
 		struct gossip_addr address;
@@ -1400,8 +1432,11 @@ static void preload(struct sim *s)
 		assert(gossip_preload(s->hosts[0].gossip, sim_id(i), incarnations[i], 10, &address,
 			       neighbours[i], n_of[i]) == 0);
 	}
-	for (unsigned i = 1; i < n; i++)
-		assert(gossip_preload_from(s->hosts[i].gossip, s->hosts[0].gossip) == 0);
+	for (unsigned i = 0; i < n; i++) {
+		assert(i == 0 || gossip_preload_from(s->hosts[i].gossip, s->hosts[0].gossip) == 0);
+		drain(s, i); /* at once: n reports of n nodes each would be more than all tables */
+		contacts_set(s, i);
+	}
 	for (unsigned i = 0; i < n; i++)
 		preload_links(s, i, neighbours[i], n_of[i]);
 	for (unsigned i = 0; i < n; i++)

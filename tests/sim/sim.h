@@ -20,6 +20,7 @@
 #define USEC UINT64_C(1000)
 #define MSEC NSEC_PER_MSEC
 #define SEC NSEC_PER_SEC
+#define SIM_DEGREE 6 /* neighbours that a node of the overlay wants */
 
 enum sim_kind {
 	SIM_GOSSIP,
@@ -117,12 +118,18 @@ struct sim_traffic {
 struct sim_traffic sim_traffic(struct sim *s, unsigned i);
 void sim_traffic_reset(struct sim *s);
 
+/* The neighbours, by id, of each of n nodes whose overlay is at rest: cycles through everyone, the
+ * overlay's own rings and then others, for those who lack links because two rings agree. */
+void sim_graph(unsigned n, uint64_t (*neighbours)[GOSSIP_NEIGHBOURS_MAX], unsigned *n_of);
+void sim_address(unsigned i, struct gossip_addr *ret);
+
 struct sim_counts {
 	uint64_t down, up, other;       /* reports of all nodes */
 	uint64_t false_down;            /* of a host that was there and could be heard */
 	uint64_t false_down_pairs_open; /* now: live, connected, yet down at another */
 	uint64_t steps, datagrams, multicasts;
 	size_t memory_max; /* of one node */
+	uint64_t rate_max; /* bytes that one node sent in a second */
 };
 struct sim_counts sim_counts(struct sim *s);
 

@@ -475,6 +475,27 @@ static void test_crashes_at_a_fifth_lost(void **state)
 	}
 }
 
+/* A cluster that begins linked is as it comes to rest: its links are the rings', and nobody changes
+ * any. One that is not would first exchange three links of each node, and tell everyone. */
+static void test_begins_at_rest(void **state)
+{
+	struct sim_options o = sim_options(300, 26);
+	struct sim *s = sim_new(&o);
+	struct gossip_member before, after;
+
+	for (unsigned i = 0; i < o.n; i += 20) {
+		gossip_member_get(sim_gossip(s, i), sim_id(i), &before);
+		sim_run(s, SEC);
+		gossip_member_get(sim_gossip(s, i), sim_id(i), &after);
+		assert_int_equal(after.version, before.version);
+	}
+	assert_null(sim_check_quiet(s));
+	sim_crash(s, 7); /* the rings close again around it, and open for it */
+	sim_run(s, 20 * SEC);
+	sim_start(s, 7);
+	ends_quiet(s, 20 * SEC);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -499,6 +520,7 @@ int main(void)
 		cmocka_unit_test(test_proof_from_before),
 		cmocka_unit_test(test_linked_before_its_record_is_known),
 		cmocka_unit_test(test_crashes_at_a_fifth_lost),
+		cmocka_unit_test(test_begins_at_rest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
