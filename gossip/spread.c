@@ -797,10 +797,17 @@ static void summaries_send(struct gossip *g, struct link *l, unsigned log2, cons
 		summary_send(g, l, log2, which, n);
 }
 
+/* Answers in buckets of our own, smaller ones: who knows few members asks about all in one digest. */
+static void buckets_split(uint8_t *differs, unsigned log2, unsigned own_log2)
+{
+	for (unsigned i = 1u << own_log2; i-- > 0;)
+		differs[i] = differs[i >> (own_log2 - log2)];
+}
+
 void spread_sync(struct gossip *g, struct link *l, struct reader *r)
 {
 	uint8_t differs[1 << WIRE_BUCKETS_LOG2] = {0};
-	unsigned log2 = read_u8(r);
+	unsigned log2 = read_u8(r), own_log2 = buckets_log2(g);
 
 	if (!r->ok || log2 > WIRE_BUCKETS_LOG2 || reader_left(r) < 4u << log2) {
 		g->stats.malformed++;
@@ -810,7 +817,9 @@ void spread_sync(struct gossip *g, struct link *l, struct reader *r)
 		differs[i] = read_u32(r) != bucket_digest(g, log2, i);
 	l->synced = g->now;
 	l->sync_wanted = false;
-	summaries_send(g, l, log2, differs);
+	if (own_log2 > log2)
+		buckets_split(differs, log2, own_log2);
+	summaries_send(g, l, own_log2 > log2 ? own_log2 : log2, differs);
 }
 
 /* Reads which buckets a summary is about. */

@@ -496,6 +496,32 @@ static void test_begins_at_rest(void **state)
 	ends_quiet(s, 20 * SEC);
 }
 
+/* A newcomer compares one digest of everything; the answer, a line for each of 5,000 members, did not
+ * fit a frame, and it took the link for broken. */
+static void test_joins_where_many_are_known(void **state)
+{
+	struct sim_options o = sim_options(5000, 27);
+	struct gossip_addr address;
+	struct gossip_stats stats;
+	struct sim *s;
+
+	o.cold = true;
+	s = sim_new(&o);
+	sim_start(s, 0);
+	for (unsigned i = 2; i < o.n; i++) {
+		uint64_t other = sim_id(i - 1);
+
+		sim_address(i, &address);
+		gossip_preload(sim_gossip(s, 0), sim_id(i), 1, 1, &address, &other, 1);
+	}
+	sim_start(s, 1);
+	sim_run(s, 5 * SEC);
+	gossip_stats(sim_gossip(s, 1), &stats);
+	assert_int_equal(stats.malformed, 0);
+	assert_int_equal(stats.n_members, o.n);
+	sim_free(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -521,6 +547,7 @@ int main(void)
 		cmocka_unit_test(test_linked_before_its_record_is_known),
 		cmocka_unit_test(test_crashes_at_a_fifth_lost),
 		cmocka_unit_test(test_begins_at_rest),
+		cmocka_unit_test(test_joins_where_many_are_known),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
