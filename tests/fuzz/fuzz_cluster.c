@@ -139,7 +139,7 @@ static void effect_do(struct world *w, unsigned i, const struct gossip_effect *e
 
 static void event_check(struct world *w, unsigned i, const struct gossip_event *e)
 {
-	unsigned of = e->id - 1;
+	uint64_t of = e->id - 1; /* not the low half of a forged one */
 
 	if (e->kind != GOSSIP_EVENT_NODE || of >= NODES)
 		return;
