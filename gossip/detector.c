@@ -77,6 +77,9 @@
  * enough for a node that loses three quarters of what it gets. It is such nodes that have lost all
  * their neighbours alive. */
 #define TRIES_UNMEASURED 8
+/* Of several neighbours that are silent, the first waits so many tries for the others: what is said
+ * of all of them goes round as one. */
+#define OVER_WAIT 2
 /* Nonces of one test. */
 #define NONCES 64
 /* Shares of a sample in the loss estimates: of a link 1/32, of all links 1/256. */
@@ -180,6 +183,13 @@ struct test *test_find(struct gossip *g, uint16_t m)
 			return &g->tests[i];
 	}
 	return NULL;
+}
+
+bool detector_silent(struct gossip *g, uint16_t m)
+{
+	const struct test *t = test_find(g, m);
+
+	return t && t->n_tries >= 2 && !t->answered;
 }
 
 static void test_end(struct gossip *g, struct test *t)
@@ -320,7 +330,7 @@ static void test_try(struct gossip *g, struct test *t)
 static bool word_due(const struct gossip *g, const struct test *t)
 {
 	if (g->loss < WORD_LOSS)
-		return t->n_tries == 0;
+		return t->n_tries == (t->quiet ? 1 : 0);
 	return t->n_tries >= 1 && t->n_tries <= WORD_ROUNDS;
 }
 
@@ -374,15 +384,29 @@ static void outcome_tell(struct gossip *g, const struct test *t, enum wire_op op
 			l->stalled = true;
 			l->since = g->now;
 		} else {
+			l->silent = op == OP_SILENT;
 			link_drop(g, l, false);
 		}
 		return;
 	}
-	if (l && op == OP_SILENT)
+	if (l && op == OP_SILENT) {
+		l->silent = true;
 		link_drop(g, l, false); /* was kept for its return */
+	}
 	if (said && said->op == op && (op != OP_SILENT || lost_valid(g, said)))
 		return;
 	own_change(g, op, peer, true);
+}
+
+/* Those that waited for another to be over are so, too. */
+static void tests_release(struct gossip *g)
+{
+	for (size_t i = 0; i < g->n_tests; i++) {
+		if (g->tests[i].over && g->tests[i].next > g->now) {
+			g->tests[i].next = g->now;
+			detector_at(g, g->now);
+		}
+	}
 }
 
 /* The test is over, without an answer from the process. */
@@ -392,6 +416,7 @@ static void test_conclude(struct gossip *g, struct test *test, enum wire_op op)
 	const struct absent *a;
 
 	test_end(g, test);
+	tests_release(g);
 	if (t.hail) {
 		a = absent_find(g, t.peer);
 		if (op == OP_SILENT || !a || a->stalled || a->agentless)
@@ -428,6 +453,7 @@ static void test_heard(struct gossip *g, struct test *test)
 	struct link *l = link_of(g, t.peer);
 
 	test_end(g, test);
+	tests_release(g);
 	trace_clear(g, t.peer);
 	g->stats.tests_heard++;
 	if (t.initiator != NONE) {
@@ -496,9 +522,14 @@ static void test_links(struct gossip *g, nsec_t silent)
 {
 	for (unsigned i = 0; i < g->n_links; i++) {
 		struct link *l = &g->links[i];
+		struct test *t;
 
-		if (l->state == LINK_ACTIVE && l->listed && g->now - l->heard >= silent)
-			detector_test(g, l->peer, NONE);
+		if (l->state != LINK_ACTIVE || !l->listed || g->now - l->heard < silent ||
+			test_find(g, l->peer))
+			continue;
+		t = test_start(g, l->peer);
+		if (t)
+			t->quiet = true;
 	}
 }
 
@@ -560,6 +591,9 @@ static void test_step(struct gossip *g, struct test *t)
 	} else if (t->answered && l && l->listed) {
 		t->stalling = true;
 		stall_step(g, t);
+	} else if (!t->over && !t->answered && l && silent_too(g, t)) {
+		t->over = true;
+		t->next = g->now + OVER_WAIT * g->config.try_interval;
 	} else {
 		test_conclude(g, t, t->answered ? OP_STALLED : OP_SILENT);
 	}

@@ -175,12 +175,29 @@ void packet_init(struct gossip *g, struct packet *p)
 				       .boot = wire_boot(g->config.incarnation)});
 }
 
+/* Counts whole messages that go out, by type; returns how many. */
+static unsigned count_sent(struct gossip *g, const uint8_t *bytes, size_t n)
+{
+	struct reader r, body;
+	unsigned n_messages = 0;
+	uint8_t type;
+
+	reader_init(&r, bytes, n);
+	for (size_t at = 0; wire_message_next(&r, &type, &body) > 0; at = r.at) {
+		g->stats.sent[type].messages++;
+		g->stats.sent[type].bytes += r.at - at;
+		n_messages++;
+	}
+	return n_messages;
+}
+
 void packet_send(struct gossip *g, struct packet *p, const struct gossip_addr *to)
 {
 	if (!p->w.ok || to->family == 0)
 		return;
 	g->stats.packets_out++;
 	g->stats.bytes_out += p->w.n;
+	count_sent(g, p->bytes + WIRE_HEAD, p->w.n - WIRE_HEAD);
 	effect_push(g, &(struct gossip_effect){.kind = GOSSIP_EFFECT_PACKET,
 			       .address = *to,
 			       .bytes = p->bytes,
@@ -203,18 +220,24 @@ void frame_init(struct gossip *g, struct frame *f, enum wire_type type, size_t n
 	write_message_begin(&f->w, type);
 }
 
+void link_send(struct gossip *g, struct link *l, const uint8_t *bytes, size_t n)
+{
+	if (l->handle == 0)
+		return;
+	g->stats.frames_out += count_sent(g, bytes, n);
+	g->stats.link_bytes_out += n;
+	l->backlog += n;
+	effect_push(g, &(struct gossip_effect){.kind = GOSSIP_EFFECT_LINK_SEND,
+			       .link = l->handle,
+			       .bytes = bytes,
+			       .n_bytes = n});
+}
+
 void frame_send(struct gossip *g, struct frame *f, struct link *l)
 {
 	write_message_end(&f->w);
-	if (f->w.ok && l->handle != 0) {
-		g->stats.frames_out++;
-		g->stats.link_bytes_out += f->w.n;
-		l->backlog += f->w.n;
-		effect_push(g, &(struct gossip_effect){.kind = GOSSIP_EFFECT_LINK_SEND,
-				       .link = l->handle,
-				       .bytes = f->w.bytes,
-				       .n_bytes = f->w.n});
-	}
+	if (f->w.ok)
+		link_send(g, l, f->w.bytes, f->w.n);
 	if (f->bytes != f->small)
 		free(f->bytes);
 }
@@ -240,6 +263,35 @@ const char *gossip_status_name(enum gossip_status status)
 		return "down";
 	}
 	return "?";
+}
+
+const char *gossip_message_name(unsigned kind)
+{
+	static const char *const names[GOSSIP_MESSAGE_KINDS] = {[WIRE_BEAT] = "beat",
+		[WIRE_PING] = "ping",
+		[WIRE_PONG] = "pong",
+		[WIRE_WORD] = "word",
+		[WIRE_HEARD] = "heard",
+		[WIRE_NEWS] = "news",
+		[WIRE_PULL] = "pull",
+		[WIRE_HELLO] = "hello",
+		[WIRE_REPLY] = "reply",
+		[WIRE_WALK] = "walk",
+		[WIRE_SHUFFLE] = "shuffle",
+		[WIRE_SHUFFLED] = "shuffled",
+		[WIRE_PART] = "part",
+		[WIRE_SYNC] = "sync",
+		[WIRE_SUMMARY] = "summary",
+		[WIRE_CAST] = "cast",
+		[WIRE_IHAVE] = "ihave",
+		[WIRE_GRAFT] = "graft",
+		[WIRE_PRUNE] = "prune",
+		[WIRE_REQUEST] = "request",
+		[WIRE_RESPONSE] = "response",
+		[WIRE_RECORDS] = "records"};
+
+	_Static_assert(WIRE_RECORDS + 1 == GOSSIP_MESSAGE_KINDS, "a type without a counter");
+	return kind < GOSSIP_MESSAGE_KINDS ? names[kind] : NULL;
 }
 
 /* The defaults are the corner that the curves of tests/sim show to be the right one. */
@@ -303,6 +355,8 @@ static int leave(struct gossip *g)
 	bool passed = g->deadline_told <= g->now;
 	nsec_t d;
 
+	if (g->n_reports > 0)
+		spread_reports_send(g);
 	if (g->verdict_dirty)
 		verdict_tick(g);
 	d = deadline_of(g);
@@ -332,7 +386,9 @@ int gossip_new(struct gossip **ret_g, const struct gossip_config *config, nsec_t
 	g->next_tag = 1;
 	g->changed = now;
 	g->beat_next = now + random_below(g, config->beat_interval);
+	g->started = now;
 	g->repair_next = now + random_below(g, 20 * MSEC);
+	g->rings_next = NSEC_NEVER;
 	g->dial_next = now + SEC;
 	g->contact_next = now;
 	g->shuffle_next = now + 10 * SEC + random_below(g, 60 * SEC);
@@ -431,7 +487,8 @@ static bool receive_common(struct gossip *g, uint16_t sender, bool current, stru
 			detector_pong(g, sender, nonce, l != NULL);
 		return true;
 	case WIRE_NEWS:
-		spread_news(g, l, from, r);
+	case WIRE_RECORDS:
+		spread_news(g, l, from, r, type == WIRE_RECORDS);
 		return true;
 	case WIRE_PULL:
 		spread_pull(g, l, from, r);
@@ -579,7 +636,7 @@ static bool allowed(const struct link *l, uint8_t type)
 		return type == WIRE_HELLO;
 	return l->state == LINK_ACTIVE || type == WIRE_HELLO || type == WIRE_REPLY ||
 	       type == WIRE_PART || type == WIRE_SYNC || type == WIRE_SUMMARY ||
-	       type == WIRE_NEWS || type == WIRE_PULL;
+	       type == WIRE_NEWS || type == WIRE_PULL || type == WIRE_RECORDS;
 }
 
 /* Every whole message of the bytes; returns how many bytes they were, or -EBADMSG. */

@@ -50,6 +50,7 @@ enum {
 	GOSSIP_WITNESSES_MAX = 8,   /* addresses that prove that this node's own path works */
 	GOSSIP_PASSIVE_MAX = 30,    /* passive view, HyParView's figure for 10,000 nodes */
 	GOSSIP_EVENTS_MAX = 65536,  /* unread events; node events never exceed two a member */
+	GOSSIP_MESSAGE_KINDS = 23,  /* message types, from 1; for gossip_stats.sent */
 };
 
 struct gossip_addr {
@@ -168,6 +169,7 @@ enum gossip_effect_kind {
 	GOSSIP_EFFECT_LINK_OPEN,  /* connect to `address`; report under handle `link` */
 	GOSSIP_EFFECT_LINK_SEND,  /* append `bytes` to `link` */
 	GOSSIP_EFFECT_LINK_CLOSE, /* after what was sent; the handle is dead already */
+	GOSSIP_EFFECT_LINK_ABORT, /* the same for one whose other end is silent: at once */
 	GOSSIP_EFFECT_PROBE,      /* one TCP SYN to `address`, close at once; report under `link` */
 };
 
@@ -267,6 +269,11 @@ struct gossip_neighbour {
 
 bool gossip_neighbour_next(const struct gossip *g, size_t *cursor, struct gossip_neighbour *ret);
 
+/* Messages of one type, both ways of sending together. */
+struct gossip_sent {
+	uint64_t messages, bytes; /* of the messages alone: without heads and encryption */
+};
+
 struct gossip_stats {
 	size_t n_members, n_reachable, n_neighbours, n_links, n_absent, n_rumours, n_lost;
 	size_t n_memory; /* bytes held */
@@ -277,6 +284,8 @@ struct gossip_stats {
 	/* Counters, since the start. */
 	uint64_t packets_in, packets_out, bytes_in, bytes_out; /* datagrams, before encryption */
 	uint64_t frames_in, frames_out, link_bytes_in, link_bytes_out;
+	struct gossip_sent sent[GOSSIP_MESSAGE_KINDS];
+	uint64_t opens;     /* links that were asked for */
 	uint64_t malformed; /* messages dropped: did not parse */
 	uint64_t refused;   /* messages dropped: a bound was met */
 	uint64_t beats_missed, tests, tests_heard, probes, words;
@@ -288,6 +297,8 @@ struct gossip_stats {
 
 void gossip_stats(const struct gossip *g, struct gossip_stats *ret);
 const char *gossip_status_name(enum gossip_status status);
+/* What an index of gossip_stats.sent stands for ("beat"); NULL for none. */
+const char *gossip_message_name(unsigned kind);
 
 /* ---- A shortcut for simulations and restarts ---- */
 

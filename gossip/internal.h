@@ -124,6 +124,7 @@ struct link {
 	bool outgoing;
 	bool listed;   /* peer is in our record */
 	bool stalled;  /* peer was severed as stalled; the link is kept for its return */
+	bool silent;   /* peer was severed as silent: nothing that was sent needs to arrive */
 	bool proven;   /* datagrams have passed both ways: news may go by them */
 	bool degraded; /* datagrams do not pass both ways: the link carries beats and pings too */
 	bool degraded_told;
@@ -151,6 +152,7 @@ struct link {
 	uint16_t late_ms[RTT_WINDOW];
 	/* Sync. */
 	nsec_t synced, mismatch; /* last started; digests differ since */
+	nsec_t news_at;          /* it was sent news by itself last */
 	/* The stream. */
 	size_t backlog, n_partial;
 	uint8_t *partial;
@@ -174,6 +176,8 @@ struct test {
 	bool hail;              /* one try, and only good news is news */
 	bool by_link;           /* answered on the link, but not by datagram */
 	bool doubted;           /* another neighbour has heard it */
+	bool over;              /* it waits for another to be over, for one word of both */
+	bool quiet;             /* nothing of its own was missed: no word before a ping is */
 	uint8_t n_tries, max_tries;
 	uint8_t n_reports; /* other neighbours that severed it, told by us */
 	uint32_t nonce;    /* of the first try; one more each */
@@ -292,7 +296,9 @@ struct gossip {
 	size_t n_contacts;
 	struct gossip_addr witnesses[GOSSIP_WITNESSES_MAX];
 	size_t n_witnesses;
+	nsec_t started; /* this node's start */
 	nsec_t repair_next, dial_next, shuffle_next, contact_next;
+	nsec_t rings_next;      /* nobody has come or gone by then: look at the rings */
 	nsec_t fill_not_before; /* a lost neighbour's place is left to the rings until then */
 	nsec_t linked_since;    /* the last time there was a neighbour */
 	unsigned contact_failures;
@@ -330,6 +336,8 @@ struct gossip {
 	nsec_t rumours_next;
 	struct gather gathers[8];
 	unsigned n_gathers;
+	uint16_t reports[8]; /* whom to tell at the end of this call what we have severed */
+	unsigned n_reports;
 	uint64_t pulled[16]; /* asked for lately */
 	nsec_t pulled_at[16];
 	unsigned at_pulled;
@@ -376,6 +384,9 @@ struct packet {
 };
 void packet_init(struct gossip *g, struct packet *p);
 void packet_send(struct gossip *g, struct packet *p, const struct gossip_addr *to);
+
+/* Whole messages on their way on a link. */
+void link_send(struct gossip *g, struct link *l, const uint8_t *bytes, size_t n);
 
 /* A message under way on a link. */
 struct frame {
@@ -436,8 +447,9 @@ void rumour_add_record(struct gossip *g, uint16_t owner, bool urgent);
 void rumour_own(struct gossip *g, const struct wire_lost *said, uint16_t subject, bool urgent,
 	uint64_t base);
 bool rumour_own_pending(const struct gossip *g);
-void spread_news(
-	struct gossip *g, struct link *l, const struct gossip_addr *from, struct reader *r);
+/* `asked`: it answers a datagram of ours. */
+void spread_news(struct gossip *g, struct link *l, const struct gossip_addr *from, struct reader *r,
+	bool asked);
 /* A record that came otherwise than as news: applied, and passed on. */
 void spread_record(struct gossip *g, const struct wire_item *item);
 void spread_pull(
@@ -449,8 +461,9 @@ void spread_summary(struct gossip *g, struct link *l, struct reader *r);
 void spread_beat(struct gossip *g, struct link *l, uint32_t digest);
 /* Adds to a datagram to this neighbour what it lacks, as far as it fits. */
 void spread_ride(struct gossip *g, struct link *l, struct writer *w);
-/* Our severance of `subject`, at once, to who asked for the test. */
+/* Our severance of `subject` to who asked for the test, at the end of this call. */
 void spread_report(struct gossip *g, uint16_t to, uint16_t subject);
+void spread_reports_send(struct gossip *g);
 void spread_gather(struct gossip *g, uint16_t subject, nsec_t until);
 void spread_gathered(struct gossip *g, uint16_t subject);
 void spread_link_up(struct gossip *g, struct link *l, uint64_t their_digest);
@@ -504,6 +517,7 @@ void membership_record_changed(struct gossip *g, uint16_t m);
 void membership_pong(struct gossip *g, uint16_t m); /* a lost member answered a hail */
 void membership_lost_neighbour(struct gossip *g);
 void membership_open_failed(struct gossip *g, struct link *l);
+void membership_moved(struct gossip *g); /* someone has come or gone */
 void membership_found(struct gossip *g); /* there is someone new to link to */
 /* A path leads to it now, or none does: only where it stands on the rings is seen to. */
 void membership_reached(struct gossip *g, uint16_t m);
@@ -529,6 +543,7 @@ void detector_test(struct gossip *g, uint16_t m, uint16_t initiator);
 void detector_hail(struct gossip *g, uint16_t m);
 void detector_link_gone(struct gossip *g, uint16_t m); /* no neighbour any more */
 struct test *test_find(struct gossip *g, uint16_t m);
+bool detector_silent(struct gossip *g, uint16_t m); /* it has not answered a ping in time */
 void detector_forget(struct gossip *g, uint16_t m);
 void detector_watch(struct gossip *g, uint16_t m); /* its kernel is asked on */
 void detector_unwatch(struct gossip *g, uint16_t m);

@@ -23,9 +23,12 @@
  *    and so one's predecessors too. Rings are not needed to join or to repair, any neighbour is
  *    good at first; but views that were filled in the order of joining are cliques with a
  *    bridge, however many links each has: the random search found 30 nodes hanging together by
- *    one. Once nobody has come or gone for a second the rings are linked and other links beyond
- *    the target given up. Three random cycles are an expander, whatever the history, and two
- *    healed halves are mixed by the same rule.
+ *    one. Once nobody has come or gone for a second the rings are linked, and for each such link
+ *    one beyond the target is given up. Three random cycles are an expander, whatever the history,
+ *    and two healed halves are mixed by the same rule.
+ *  - Who has just started looks for two neighbours until then, not six: each link that the rings
+ *    then replace would cost four records' changes, flooded over twice as many links. 60 nodes
+ *    that start at once: 55 kB a node until all is at rest after 4 s, and not 250 kB in 20 s.
  *  - Degrees are kept even. A view is filled from those with the smallest views (the table
  *    tells), one who lacks more than one link is admitted up to two above the target, one in
  *    need always. When a node dies its former neighbours are the ones who lack a link, and so
@@ -79,6 +82,12 @@
 /* The rings are followed when nobody has come or gone for so long: while a cluster starts, each
  * newcomer would move them. */
 #define RING_REST (1 * SEC)
+/* And then within this time, so that they do not all ask at once. */
+#define RING_SPREAD (250 * MSEC)
+/* So long after its own start a node looks for no more than a share of its neighbours while others
+ * come: enough to learn of all; each more is given up for the rings again. */
+#define START_TIME (5 * SEC)
+#define START_SHARE 3
 #define REPAIR_URGENT (20 * MSEC)
 #define REPAIR_AGAIN (100 * MSEC)
 #define REPAIR_IDLE (2 * SEC)
@@ -109,6 +118,20 @@ static unsigned wanted(const struct gossip *g)
 {
 	return g->n_known <= MESH_MAX && g->config.degree < MESH_MAX ? MESH_MAX - 1
 								     : g->config.degree;
+}
+
+/* Nobody has come or gone for a while. */
+static bool resting(const struct gossip *g)
+{
+	return g->now - g->reach_changed >= RING_REST;
+}
+
+/* Neighbours to look for just now. */
+static unsigned aim(const struct gossip *g)
+{
+	bool starting = g->now - g->started < START_TIME && !resting(g);
+
+	return starting ? wanted(g) / START_SHARE : wanted(g);
 }
 
 unsigned link_slot(const struct gossip *g, const struct link *l)
@@ -250,8 +273,9 @@ void link_drop(struct gossip *g, struct link *l, bool tell)
 		frame_send(g, &f, l);
 	}
 	if (l->handle != 0)
-		effect_push(g, &(struct gossip_effect){
-				       .kind = GOSSIP_EFFECT_LINK_CLOSE, .link = l->handle});
+		effect_push(g, &(struct gossip_effect){.kind = l->silent ? GOSSIP_EFFECT_LINK_ABORT
+									 : GOSSIP_EFFECT_LINK_CLOSE,
+				       .link = l->handle});
 	link_free(g, l);
 	if (active)
 		detector_link_gone(g, peer);
@@ -278,6 +302,7 @@ void link_request(
 	l->purpose = purpose;
 	l->address = *to;
 	l->number = g->next_number++;
+	g->stats.opens++;
 	upkeep_at(g, g->now + OPEN_TIMEOUT);
 	effect_push(g, &(struct gossip_effect){
 			       .kind = GOSSIP_EFFECT_LINK_OPEN, .link = l->handle, .address = *to});
@@ -508,19 +533,6 @@ static void reply_send(struct gossip *g, struct link *l, bool accepted)
 	frame_send(g, &f, l);
 }
 
-static void active(struct gossip *g, struct link *l)
-{
-	l->state = LINK_ACTIVE;
-	l->since = g->now;
-	passive_remove(g, g->members[l->peer].id);
-	spread_link_up(g, l, l->digest);
-	link_list(g, l);
-	detector_link_up(g, l);
-	multicast_link_up(g, l);
-	verdict_proven(g);
-	g->contact_failures = 0;
-}
-
 /* Gives up the neighbour that can best do without us. */
 static void evict(struct gossip *g, const struct link *except)
 {
@@ -541,6 +553,21 @@ static void evict(struct gossip *g, const struct link *except)
 	entry_of(g, worst->peer, &entry);
 	link_drop(g, worst, true);
 	passive_add(g, &entry);
+}
+
+static void active(struct gossip *g, struct link *l)
+{
+	l->state = LINK_ACTIVE;
+	l->since = g->now;
+	passive_remove(g, g->members[l->peer].id);
+	spread_link_up(g, l, l->digest);
+	link_list(g, l);
+	detector_link_up(g, l);
+	multicast_link_up(g, l);
+	verdict_proven(g);
+	g->contact_failures = 0;
+	if (resting(g) && links_listed(g) > wanted(g) && on_ring(g, l->peer))
+		evict(g, l); /* in the same change of our record */
 }
 
 /* Whether to be the neighbour of who asks. */
@@ -740,8 +767,7 @@ void membership_walk(struct gossip *g, struct link *l, struct reader *r)
 	if (entry.id == g->config.id)
 		return;
 	m = member_find(g, entry.id);
-	if ((m == NONE || !link_any(g, m, NULL)) &&
-		links_wanted_taken(g) < wanted(g) + (ttl == 0)) {
+	if ((m == NONE || !link_any(g, m, NULL)) && links_wanted_taken(g) < aim(g) + (ttl == 0)) {
 		link_request(g, m, &entry.address, PURPOSE_LOW);
 		return;
 	}
@@ -869,9 +895,15 @@ void membership_lost_neighbour(struct gossip *g)
 		g->contact_next = g->now + random_below(g, CONTACT_MIN);
 }
 
+void membership_moved(struct gossip *g)
+{
+	g->reach_changed = g->now;
+	g->rings_next = g->now + RING_REST + random_below(g, RING_SPREAD);
+}
+
 void membership_found(struct gossip *g)
 {
-	if (g->members[g->self].n_neighbours < wanted(g)) {
+	if (g->members[g->self].n_neighbours < aim(g)) {
 		nsec_t at = g->now + random_below(g, REPAIR_URGENT);
 
 		if (at < g->repair_next)
@@ -883,19 +915,6 @@ static bool candidate_ok(struct gossip *g, uint16_t m)
 {
 	return m != NONE && m != g->self && !(g->members[m].flags & MEMBER_FREE) &&
 	       member_reachable(g, m) && !link_any(g, m, NULL) && !refused_lately(g, m);
-}
-
-/* A successor that is no neighbour yet; none while members come and go. */
-static uint16_t ring_candidate(struct gossip *g)
-{
-	if (g->now - g->reach_changed < RING_REST)
-		return NONE;
-	rings_update(g);
-	for (unsigned r = 0; r < n_rings(g); r++) {
-		if (g->rings[r][0] != NONE && candidate_ok(g, g->rings[r][0]))
-			return g->rings[r][0];
-	}
-	return NONE;
 }
 
 /* One with the smallest view of all: after a loss, another that lost the same neighbour. */
@@ -953,8 +972,8 @@ static bool repair_one(struct gossip *g)
 	return false;
 }
 
-/* Gives up a neighbour beyond the target that has more than it needs too. */
-static void trim(struct gossip *g)
+/* Gives up a neighbour beyond the target that has more than it needs too. False if there is none. */
+static bool trim_one(struct gossip *g)
 {
 	struct link *chosen = NULL;
 	struct wire_entry entry;
@@ -969,44 +988,56 @@ static void trim(struct gossip *g)
 			chosen = l;
 	}
 	if (!chosen)
-		return;
+		return false;
 	entry_of(g, chosen->peer, &entry);
 	link_drop(g, chosen, true);
 	passive_add(g, &entry);
+	return true;
 }
 
-/* The links that the rings ask for. True if one was asked for. */
+/* Asks the successors on the rings that are no neighbours yet; not while members come and go. True if
+ * there was one. */
 static bool repair_rings(struct gossip *g)
 {
-	uint16_t m = ring_candidate(g);
 	struct gossip_addr to;
+	bool any = false;
 
-	if (m == NONE)
+	if (!resting(g))
 		return false;
-	member_address(g, m, &to);
-	link_request(g, m, &to, PURPOSE_HIGH);
-	return true;
+	rings_update(g);
+	for (unsigned r = 0; r < n_rings(g); r++) {
+		uint16_t m = g->rings[r][0];
+
+		if (m == NONE || !candidate_ok(g, m))
+			continue;
+		member_address(g, m, &to);
+		link_request(g, m, &to, PURPOSE_HIGH);
+		any = true;
+	}
+	return any;
 }
 
 static void repair(struct gossip *g)
 {
 	unsigned n = links_wanted_taken(g);
-	bool resting = g->now - g->reach_changed >= RING_REST, found = true, ring, waits;
+	bool found = true, ring, waits;
 	nsec_t again;
 
 	g->repair_next = g->now + REPAIR_IDLE + random_below(g, REPAIR_IDLE);
+	if (g->rings_next <= g->now)
+		g->rings_next = NSEC_NEVER;
 	ring = repair_rings(g);
 	waits = n > wanted(g) / 2 && g->now < g->fill_not_before;
-	if (!ring && resting && n > wanted(g))
-		trim(g);
-	while (!ring && !waits && n < wanted(g) && found) {
+	for (unsigned k = n; !ring && resting(g) && k > wanted(g) && trim_one(g); k--)
+		;
+	while (!ring && !waits && n < aim(g) && found) {
 		found = repair_one(g);
 		n++;
 	}
 	n = links_listed(g);
 	if (ring) {
 		g->repair_next = g->now + REPAIR_AGAIN + random_below(g, REPAIR_AGAIN);
-	} else if (n >= wanted(g)) {
+	} else if (n >= aim(g)) {
 		g->n_repairs = 0;
 	} else if (waits) {
 		g->repair_next = g->fill_not_before + random_below(g, REPAIR_SPREAD);
@@ -1158,7 +1189,7 @@ void membership_tick(struct gossip *g)
 {
 	if (g->upkeep_next <= g->now)
 		upkeep(g);
-	if (g->repair_next <= g->now)
+	if (g->repair_next <= g->now || g->rings_next <= g->now)
 		repair(g);
 	if (g->n_absent > 0 && g->dial_next <= g->now)
 		dial(g);
@@ -1174,6 +1205,8 @@ nsec_t membership_deadline(const struct gossip *g)
 {
 	nsec_t d = g->repair_next;
 
+	if (g->rings_next < d)
+		d = g->rings_next;
 	if (g->upkeep_next < d)
 		d = g->upkeep_next;
 	if (g->n_absent > 0 && g->dial_next < d)

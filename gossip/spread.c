@@ -20,6 +20,10 @@
  * is what makes 30 % loss a matter of milliseconds. Application messages take the tree
  * (multicast.c).
  *
+ * A delta is a fifth of a record. What comes in answer to a datagram's question, because a delta came
+ * without the one that it builds upon, is therefore not passed on: the others get the deltas. Nor does a
+ * delta overtake its base: while one is gathered, later ones of its owner wait with it.
+ *
  * Rumours may be lost and may be dropped when too many. A heartbeat carries a digest of the
  * sender's table; when it stays different from ours for a while, the two compare digests of buckets
  * by their link, then versions in the buckets that differ, then exchange the records: 1 kB for one
@@ -50,6 +54,9 @@
 /* Datagrams to one neighbour at a time, and the time between: a portion of a storm. 1.1 MB/s. */
 #define PORTION 2
 #define PORTION_GAP (2 * MSEC)
+/* News by itself to one neighbour at most so often, unless it fills datagrams: when many are lost at
+ * once, word of one after the other comes in. Twice this, a split of 200 is seen 0.1 s later. */
+#define NEWS_GAP (10 * MSEC)
 /* One owner's pending deltas are replaced by its record beyond so many: newest state first. */
 #define DELTAS_MAX 5
 /* Digests that differ while the table rests for SYNC_REST, for SYNC_PATIENCE, mean loss: longer
@@ -149,6 +156,11 @@ static struct rumour *rumour_new(struct gossip *g, uint16_t owner, bool urgent, 
 	r->born = g->now;
 	r->due = urgent ? hold(g) : NSEC_NEVER;
 	r->known = g->news_link != NONE ? UINT32_C(1) << g->news_link : 0;
+	for (size_t i = 0; urgent && i < g->n_rumours; i++) {
+		if (g->rumours[i].owner == owner && g->rumours[i].urgent &&
+			g->rumours[i].due > r->due)
+			g->rumours[i].due = r->due; /* what it builds upon goes along */
+	}
 	if (urgent)
 		schedule(g, r->due);
 	else if (g->n_rumours >= RIDERS_MAX)
@@ -319,6 +331,22 @@ static bool item_add(struct writer *w, const struct wire_item *item)
 	return false;
 }
 
+static bool gathering(const struct gossip *g, const struct rumour *r)
+{
+	return r->urgent && r->due > g->now + HOLD_SPAN;
+}
+
+/* Whether the i-th is being gathered, or builds upon one that is: who gets a delta without its base
+ * has to ask for the record. */
+static bool held_back(const struct gossip *g, size_t i)
+{
+	for (size_t k = 0; k <= i; k++) {
+		if (g->rumours[k].owner == g->rumours[i].owner && gathering(g, &g->rumours[k]))
+			return true;
+	}
+	return false;
+}
+
 /* Writes what the link lacks into one NEWS message. Returns how many items went, and whether
  * more wait. */
 static unsigned news_write(
@@ -333,10 +361,8 @@ static unsigned news_write(
 		struct rumour *r = &g->rumours[i];
 		struct wire_item item;
 
-		if ((r->known & bit) || (urgent_only && !r->urgent))
+		if ((r->known & bit) || (urgent_only && !r->urgent) || held_back(g, i))
 			continue;
-		if (r->urgent && r->due > g->now + HOLD_SPAN)
-			continue; /* being gathered */
 		rumour_item(g, r, &item);
 		if (!item_add(w, &item)) {
 			*ret_more = true;
@@ -363,12 +389,8 @@ static bool news_send(struct gossip *g, unsigned slot)
 
 		frame_init(g, &f, WIRE_NEWS, 1400);
 		write_message_cancel(&f.w);
-		if (news_write(g, slot, &f.w, false, &more) > 0) {
-			effect_push(g, &(struct gossip_effect){.kind = GOSSIP_EFFECT_LINK_SEND,
-					       .link = l->handle,
-					       .bytes = f.w.bytes,
-					       .n_bytes = f.w.n});
-		}
+		if (news_write(g, slot, &f.w, false, &more) > 0)
+			link_send(g, l, f.w.bytes, f.w.n);
 	} else {
 		struct gossip_addr to;
 		struct packet p;
@@ -406,9 +428,16 @@ static void rumours_flush(struct gossip *g)
 
 	g->rumours_next = NSEC_NEVER;
 	for (unsigned slot = 0; slot < GOSSIP_LINKS_MAX; slot++) {
-		if (!(mask >> slot & 1) || !news_due(g, slot))
+		struct link *l = &g->links[slot];
+
+		if (!(mask >> slot & 1) || !news_due(g, slot) || detector_silent(g, l->peer))
 			continue;
+		if (g->now - l->news_at < NEWS_GAP) {
+			schedule(g, l->news_at + NEWS_GAP);
+			continue;
+		}
 		for (unsigned k = 0; k < PORTION; k++) {
+			l->news_at = g->now;
 			if (!news_send(g, slot))
 				break;
 			more |= k == PORTION - 1;
@@ -441,22 +470,40 @@ void spread_ride(struct gossip *g, struct link *l, struct writer *w)
 void spread_report(struct gossip *g, uint16_t to, uint16_t subject)
 {
 	struct rumour *r = rumour_own_last(g);
-	struct gossip_addr address;
-	struct wire_item item;
-	struct packet p;
 
 	if (!r || !rumour_speaks_of(r, subject) || to == g->self)
 		return;
-	packet_init(g, &p);
-	write_message_begin(&p.w, WIRE_NEWS);
-	rumour_item(g, r, &item);
-	wire_item_write(&p.w, &item);
-	write_message_end(&p.w);
-	member_address(g, to, &address);
-	packet_send(g, &p, &address);
 	r->due = g->now + REPORT_HOLD;
-	r->flushed = true;
 	schedule(g, r->due);
+	for (unsigned i = 0; i < g->n_reports; i++) {
+		if (g->reports[i] == to)
+			return;
+	}
+	if (g->n_reports == sizeof(g->reports) / sizeof(g->reports[0]))
+		spread_reports_send(g);
+	g->reports[g->n_reports++] = to;
+}
+
+void spread_reports_send(struct gossip *g)
+{
+	for (unsigned k = 0; k < g->n_reports; k++) {
+		struct gossip_addr to;
+		struct wire_item item;
+		struct packet p;
+
+		packet_init(g, &p);
+		write_message_begin(&p.w, WIRE_NEWS);
+		for (size_t i = 0; i < g->n_rumours; i++) { /* with what the last builds upon */
+			if (g->rumours[i].owner != g->self)
+				continue;
+			rumour_item(g, &g->rumours[i], &item);
+			g->rumours[i].flushed |= item_add(&p.w, &item);
+		}
+		write_message_end(&p.w);
+		member_address(g, g->reports[k], &to);
+		packet_send(g, &p, &to);
+	}
+	g->n_reports = 0;
 }
 
 void spread_gather(struct gossip *g, uint16_t subject, nsec_t until)
@@ -558,13 +605,14 @@ static bool item_is_urgent(const struct wire_item *item, bool news_member)
 	return false;
 }
 
+/* `asked`: what we missed of one who is there goes round as deltas, and is not begun anew. */
 static void news_item(
-	struct gossip *g, const struct wire_item *item, uint64_t *gaps, size_t *n_gaps)
+	struct gossip *g, const struct wire_item *item, bool asked, uint64_t *gaps, size_t *n_gaps)
 {
 	uint16_t m = member_find(g, item->owner);
 	uint64_t incarnation = m == NONE ? 0 : g->members[m].incarnation;
 	size_t n_reachable = g->n_reachable;
-	bool urgent;
+	bool urgent, there = m != NONE && member_reachable(g, m);
 
 	switch (record_apply(g, item, &m)) {
 	case APPLY_NEW:
@@ -572,7 +620,7 @@ static void news_item(
 			 g->n_reachable != n_reachable;
 		if (item->kind == ITEM_DELTA)
 			rumour_add_delta(g, item, m, urgent);
-		else
+		else if (urgent || !asked || !there)
 			rumour_add_record(g, m, urgent);
 		if (!member_reachable(g, m) || g->n_reachable < n_reachable) {
 			for (unsigned i = 0; i < g->n_gathers; i++) {
@@ -593,14 +641,15 @@ static void news_item(
 	}
 }
 
-void spread_news(struct gossip *g, struct link *l, const struct gossip_addr *from, struct reader *r)
+void spread_news(struct gossip *g, struct link *l, const struct gossip_addr *from, struct reader *r,
+	bool asked)
 {
 	uint64_t gaps[PULL_IDS_MAX];
 	struct wire_item item;
 	size_t n_gaps = 0;
 
 	while (wire_item_next(r, &item))
-		news_item(g, &item, gaps, &n_gaps);
+		news_item(g, &item, asked, gaps, &n_gaps);
 	if (!r->ok)
 		g->stats.malformed++;
 	if (n_gaps > 0)
@@ -612,7 +661,7 @@ void spread_record(struct gossip *g, const struct wire_item *item)
 	uint64_t gaps[PULL_IDS_MAX];
 	size_t n_gaps = 0;
 
-	news_item(g, item, gaps, &n_gaps);
+	news_item(g, item, false, gaps, &n_gaps);
 }
 
 /* A batch of records by link. */
@@ -652,7 +701,7 @@ void spread_pull(struct gossip *g, struct link *l, const struct gossip_addr *fro
 	unsigned n = 0;
 
 	packet_init(g, &p);
-	write_message_begin(&p.w, WIRE_NEWS);
+	write_message_begin(&p.w, WIRE_RECORDS);
 	while (reader_left(r) > 0) {
 		uint16_t m = member_find(g, read_u64(r));
 		struct wire_item item;
@@ -910,7 +959,8 @@ void spread_link_up(struct gossip *g, struct link *l, uint64_t their_digest)
 	for (size_t i = 0; i < g->n_rumours; i++)
 		g->rumours[i].known &= ~bit;
 	l->mismatch = NSEC_NEVER;
-	l->sync_wanted = l->outgoing && their_digest != g->digest;
+	/* Who is part of the same overlay has what we lack on its way to us. */
+	l->sync_wanted = l->outgoing && their_digest != g->digest && !member_reachable(g, l->peer);
 	if (l->sync_wanted && g->sync_next == NSEC_NEVER)
 		g->sync_next = g->now;
 }

@@ -420,7 +420,7 @@ static bool judge(struct gossip *g, struct absent *a)
 	bool gone = member->parent == NONE;
 
 	if (gone != a->noted || (!gone && member->status != GOSSIP_STATUS_UP)) {
-		g->reach_changed = g->now; /* come or gone, not just moved on the tree */
+		membership_moved(g); /* come or gone, not just moved on the tree */
 		a->noted = true;
 		if (!gone)
 			membership_found(g);

@@ -45,6 +45,7 @@
  *	PRUNE      empty
  *	REQUEST    tag (32) | payload
  *	RESPONSE   tag (32) | payload
+ *	RECORDS    as NEWS             the answer to a PULL that came by datagram
  *
  *	entry      id (64) | address
  *	address    family (8): 4, 6 | bytes | port (16)
@@ -92,6 +93,7 @@ enum wire_type {
 	WIRE_PRUNE,
 	WIRE_REQUEST,
 	WIRE_RESPONSE,
+	WIRE_RECORDS,
 };
 
 /* Bytes being written. Overflow is sticky: nothing more is written and ok is false. */

@@ -657,6 +657,18 @@ static void close_link(struct engine *e, const struct gossip_effect *effect)
 	link_flush(l);
 }
 
+/* The kernel would send what is unacknowledged again and again to a host that is not there. */
+static void abort_link(struct engine *e, const struct gossip_effect *effect)
+{
+	struct linger reset = {.l_onoff = 1};
+	struct link *l = find_link(e, effect->link);
+
+	if (!l)
+		return;
+	setsockopt(l->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	link_free(l);
+}
+
 static int on_accept_again(sd_event_source *s, uint64_t usec, void *userdata)
 {
 	struct engine *e = userdata;
@@ -1022,6 +1034,9 @@ static void take_effect(struct engine *e, const struct gossip_effect *effect)
 		break;
 	case GOSSIP_EFFECT_LINK_CLOSE:
 		close_link(e, effect);
+		break;
+	case GOSSIP_EFFECT_LINK_ABORT:
+		abort_link(e, effect);
 		break;
 	case GOSSIP_EFFECT_PROBE:
 		start_probe(e, effect);

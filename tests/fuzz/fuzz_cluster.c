@@ -125,6 +125,7 @@ static void effect_do(struct world *w, unsigned i, const struct gossip_effect *e
 		gossip_link_backlog(w->nodes[i], e->link, 0);
 		break;
 	case GOSSIP_EFFECT_LINK_CLOSE:
+	case GOSSIP_EFFECT_LINK_ABORT:
 		c = conn_find(w, i, e->link, &end);
 		if (c) {
 			c->open[end] = false;

@@ -643,6 +643,7 @@ static void effect_do(struct sim *s, unsigned i, const struct gossip_effect *e)
 		gossip_link_backlog(h->gossip, e->link, 0);
 		break;
 	case GOSSIP_EFFECT_LINK_CLOSE:
+	case GOSSIP_EFFECT_LINK_ABORT:
 		k = conn_of(h, e->link);
 		if (k != UINT32_MAX)
 			conn_close(s, k,

@@ -522,6 +522,50 @@ static void test_joins_where_many_are_known(void **state)
 	sim_free(s);
 }
 
+/* All at once, and soon nothing is left to be done. */
+static void test_start_settles(void **state)
+{
+	struct sim_options o = sim_options(60, 15);
+	struct gossip_stats stats;
+	uint64_t digest;
+	struct sim *s;
+
+	o.cold = true;
+	s = sim_new(&o);
+	sim_start_all(s, 50 * MSEC);
+	sim_run(s, 10 * SEC);
+	assert_true(sim_traffic(s, SIM_ALL).bytes / 60 < 100000);
+	gossip_stats(sim_gossip(s, 0), &stats);
+	digest = stats.digest;
+	sim_run(s, 10 * SEC);
+	for (unsigned i = 0; i < 60; i++) {
+		gossip_stats(sim_gossip(s, i), &stats);
+		assert_int_equal(stats.digest, digest);
+		assert_in_range(stats.n_neighbours, 5, 8);
+	}
+	ends_quiet(s, SEC);
+}
+
+/* What many losses at once cost: one word of several, none to the dead, no record of the living. */
+static void test_many_lost_cost_little(void **state)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned seed = 1; seed <= 10; seed++) {
+		struct sim *s = cluster(30, seed);
+
+		for (unsigned i = 1; i < 28; i += 3)
+			sim_crash(s, i);
+		sim_traffic_reset(s);
+		sim_run(s, SEC);
+		assert_int_equal(sim_counts(s).down, 9 * 21);
+		bytes += sim_traffic(s, SIM_ALL).bytes / 21;
+		never_false(s);
+		sim_free(s);
+	}
+	assert_true(bytes / 10 < 8500);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -548,6 +592,8 @@ int main(void)
 		cmocka_unit_test(test_crashes_at_a_fifth_lost),
 		cmocka_unit_test(test_begins_at_rest),
 		cmocka_unit_test(test_joins_where_many_are_known),
+		cmocka_unit_test(test_start_settles),
+		cmocka_unit_test(test_many_lost_cost_little),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
