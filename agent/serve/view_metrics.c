@@ -324,11 +324,32 @@ static void gossip_metrics(FILE *f, const struct gossip_stats *g)
 		"Tests that the neighbour answered.");
 	metrics_counter(f, "vipd_overlay_probes_total", (double)g->probes,
 		"Questions to a silent node's kernel.");
+	metrics_counter(f, "vipd_overlay_links_asked_total", (double)g->opens,
+		"Links that this node asked for.");
+	metrics_counter(f, "vipd_overlay_syncs_total", (double)g->syncs,
+		"Comparisons of the whole table with a neighbour's.");
 	metrics_head(f, severed, "counter", "Links severed, by reason.");
 	metrics_sample(f, severed, (double)g->severed_silent, "reason", "silent", NULL);
 	metrics_sample(f, severed, (double)g->severed_stalled, "reason", "stalled", NULL);
 	metrics_sample(f, severed, (double)g->severed_agentless, "reason", "agentless", NULL);
 	metrics_sample(f, severed, (double)g->severed_by_peer, "reason", "by the other side", NULL);
+}
+
+static void message_metrics(FILE *f, const struct gossip_stats *g)
+{
+	static const char messages[] = "vipd_overlay_sent_messages_total";
+	static const char bytes[] = "vipd_overlay_sent_message_bytes_total";
+
+	metrics_head(f, messages, "counter", "Messages sent to other nodes, by type.");
+	for (unsigned int i = 0; i < GOSSIP_MESSAGE_KINDS; i++)
+		if (gossip_message_name(i))
+			metrics_sample(f, messages, (double)g->sent[i].messages, "type",
+				gossip_message_name(i), NULL);
+	metrics_head(f, bytes, "counter", "Their bytes, without heads and encryption.");
+	for (unsigned int i = 0; i < GOSSIP_MESSAGE_KINDS; i++)
+		if (gossip_message_name(i))
+			metrics_sample(f, bytes, (double)g->sent[i].bytes, "type",
+				gossip_message_name(i), NULL);
 }
 
 /* Each neighbour's value by `of`. */
@@ -378,6 +399,7 @@ static void overlay_metrics(FILE *f, const struct daemon *d)
 		return;
 	transport_metrics(f, &s->transport);
 	gossip_metrics(f, &s->stats);
+	message_metrics(f, &s->stats);
 	neighbour_gauge(f, s, "vipd_overlay_round_trip_seconds", rtt_of,
 		"Median of the last round trips to a neighbour.");
 	neighbour_gauge(f, s, "vipd_overlay_round_trip_max_seconds", rtt_max_of,

@@ -156,12 +156,31 @@ static json_object *transport_view(const struct overlay_snapshot *s)
 	return o;
 }
 
+/* By type of message; those that were never sent are left out. */
+static json_object *sent_view(const struct gossip_stats *g)
+{
+	json_object *o = json_object_new_object();
+
+	for (unsigned int i = 0; i < GOSSIP_MESSAGE_KINDS; i++) {
+		json_object *kind;
+
+		if (!g->sent[i].messages)
+			continue;
+		kind = json_object_new_object();
+		put_int(kind, "messages", g->sent[i].messages);
+		put_int(kind, "bytes", g->sent[i].bytes);
+		json_object_object_add(o, gossip_message_name(i), kind);
+	}
+	return o;
+}
+
 static json_object *gossip_view(const struct gossip_stats *g)
 {
 	json_object *o = json_object_new_object();
 
 	put_int(o, "members", g->n_members);
 	put_int(o, "reachable", g->n_reachable);
+	put_id(o, "digest", g->digest);
 	put_int(o, "memory", g->n_memory);
 	put_duration(o, "lateness", g->lateness);
 	put_seconds(o, "loss", g->loss_permille / 1000.0);
@@ -169,6 +188,9 @@ static json_object *gossip_view(const struct gossip_stats *g)
 	put_int(o, "tests", g->tests);
 	put_int(o, "tests_heard", g->tests_heard);
 	put_int(o, "probes", g->probes);
+	put_int(o, "opens", g->opens);
+	put_int(o, "syncs", g->syncs);
+	json_object_object_add(o, "sent", sent_view(g));
 	put_int(o, "severed_silent", g->severed_silent);
 	put_int(o, "severed_stalled", g->severed_stalled);
 	put_int(o, "severed_agentless", g->severed_agentless);
