@@ -318,6 +318,20 @@ class Overlay:
         for n in nodes:
             wait_until(lambda n=n: node_ready(n), f"all see all ({n})", timeout, 0.1)
 
+    def wait_settled(self, nodes=None, quiet=5, timeout=120):
+        """Waits until all of these have had one and the same table for `quiet` seconds: who has too many
+        neighbours looks at that every 4 s at the latest, so after 5 s nothing is left to be done."""
+        nodes = list(nodes or self.nodes)
+        deadline, last, since = time.monotonic() + timeout, None, 0
+        while last is None or time.monotonic() < since + quiet:
+            digests = set(self.each(lambda n: n.links()["gossip"]["digest"], nodes).values())
+            if digests != last or len(digests) > 1:
+                last, since = digests, time.monotonic()
+            if time.monotonic() > deadline:
+                raise Failure(f"the overlay does not settle: {len(digests)} tables among {len(nodes)} nodes")
+            time.sleep(0.3)
+        return since
+
     def first_out(self, lost, since, nodes=None, timeout=10, removed=False):
         """{survivor: seconds from `since` to its kernel's weight 0 (or, removed, to the removal)} of the
         lost node's backend; those to whom nothing happened in time are missing."""
