@@ -32,7 +32,6 @@
 /* A round trip that fails more often than at 20 % loss each way proves nothing. */
 #define LOSS_BOUND 0.45
 #define PAIRS_MAX 128
-#define CASTS_MAX 64
 
 enum event_kind {
 	EV_TIMER,
@@ -117,7 +116,7 @@ struct sim {
 	uint8_t *told;       /* status reported last, plus one */
 	uint64_t (*seen)[2]; /* incarnation and version seen last */
 	uint32_t n_casts;
-	uint8_t *cast_seen; /* by multicast and node, the first CASTS_MAX */
+	uint8_t *cast_seen; /* by multicast and node, the first SIM_CASTS_MAX */
 	char error[256];    /* the first invariant broken */
 	char quiet_error[256];
 };
@@ -552,7 +551,7 @@ static void cast_check(struct sim *s, unsigned i, const struct gossip_event *e)
 	if (!s->cast_seen || e->n_bytes < sizeof(k))
 		return;
 	memcpy(&k, e->bytes, sizeof(k));
-	if (k >= CASTS_MAX)
+	if (k >= SIM_CASTS_MAX)
 		return;
 	if (s->cast_seen[k * s->options.n + i]++)
 		broken(s, "a multicast twice", i, k);
@@ -759,7 +758,7 @@ void sim_start(struct sim *s, unsigned i)
 	if (s->told) {
 		memset(s->told + i * s->options.n, 0, s->options.n);
 		memset(s->seen + i * s->options.n, 0, s->options.n * sizeof(*s->seen));
-		for (unsigned k = 0; k < CASTS_MAX; k++) /* a new process has seen nothing */
+		for (unsigned k = 0; k < SIM_CASTS_MAX; k++) /* a new process has seen nothing */
 			s->cast_seen[k * s->options.n + i] = 0;
 	}
 	h->alive = h->running = true;
@@ -1263,7 +1262,7 @@ int sim_multicast(struct sim *s, unsigned i, size_t n)
 	r = gossip_multicast(s->hosts[i].gossip, local_time(s, &s->hosts[i]), bytes,
 		n < sizeof(k) ? sizeof(k) : n);
 	s->n_casts += r == 0;
-	if (r == 0 && s->cast_seen && k < CASTS_MAX)
+	if (r == 0 && s->cast_seen && k < SIM_CASTS_MAX)
 		s->cast_seen[k * s->options.n + i] = 1;
 	drain(s, i);
 	return r;
@@ -1466,7 +1465,7 @@ struct sim *sim_new(const struct sim_options *options)
 	if (options->n <= PAIRS_MAX && options->kind == SIM_GOSSIP) {
 		s->told = calloc(options->n, options->n);
 		s->seen = calloc(options->n * options->n, sizeof(*s->seen));
-		s->cast_seen = calloc(options->n, CASTS_MAX);
+		s->cast_seen = calloc(options->n, SIM_CASTS_MAX);
 	}
 	if (options->kind == SIM_SWIM) {
 		for (unsigned i = 0; i < options->n; i++)

@@ -74,7 +74,8 @@ void sim_join(struct sim *s, unsigned i);
 void sim_block_udp(struct sim *s, bool blocked);            /* datagrams, network-wide */
 void sim_witness(struct sim *s, unsigned i, unsigned host); /* i asks host's kernel */
 /* A multicast of n bytes from i. Numbered from 0; that no node gets one twice is checked for the
- * first 64 in clusters of up to 128. */
+ * first SIM_CASTS_MAX in clusters of up to 128. */
+#define SIM_CASTS_MAX 64
 int sim_multicast(struct sim *s, unsigned i, size_t n);
 bool sim_cast_everywhere(struct sim *s, unsigned k); /* every process that runs has had it */
 unsigned sim_casts(const struct sim *s);
