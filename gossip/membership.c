@@ -236,10 +236,14 @@ static void link_free(struct gossip *g, struct link *l)
 		g->n_links--;
 }
 
+static void evict(struct gossip *g, const struct link *except);
+
 void link_list(struct gossip *g, struct link *l)
 {
 	bool urgent = !member_reachable(g, l->peer) || links_listed(g) <= 1;
 
+	if (g->members[g->self].n_neighbours >= GOSSIP_NEIGHBOURS_MAX)
+		evict(g, l); /* or the record would not speak of the peer, which speaks of us */
 	l->listed = true;
 	l->stalled = false;
 	if (!member_lists(g, l->peer, g->self)) {
@@ -542,7 +546,7 @@ static void evict(struct gossip *g, const struct link *except)
 	for (unsigned i = 0; i < g->n_links; i++) {
 		struct link *l = &g->links[i];
 
-		if (l->state != LINK_ACTIVE || l == except || on_ring(g, l->peer))
+		if (l->state != LINK_ACTIVE || !l->listed || l == except || on_ring(g, l->peer))
 			continue;
 		if (!worst ||
 			g->members[l->peer].n_neighbours > g->members[worst->peer].n_neighbours)
@@ -725,8 +729,6 @@ void membership_reply(struct gossip *g, struct link *l, struct reader *r)
 			return;
 		}
 	}
-	if (g->members[g->self].n_neighbours >= GOSSIP_NEIGHBOURS_MAX)
-		evict(g, l);
 	active(g, l);
 }
 
