@@ -80,6 +80,9 @@
 /* Of several neighbours that are silent, the first waits so many tries for the others: what is said
  * of all of them goes round as one. */
 #define OVER_WAIT 2
+/* So many where there is nobody else to ask, and an unmeasured path's time for the last ones' answers: of
+ * two, one's test is the verdict. */
+#define TRIES_TWO 8
 /* Nonces of one test. */
 #define NONCES 64
 /* Shares of a sample in the loss estimates: of a link 1/32, of all links 1/256. */
@@ -138,6 +141,11 @@ static nsec_t slack(const struct gossip *g, const struct link *l)
 	return t < TIMEOUT_MAX ? t : TIMEOUT_MAX;
 }
 
+static bool of_two(const struct gossip *g)
+{
+	return g->n_reachable <= 2;
+}
+
 /* Tries after which a live node has been missed with a chance below 1e-4, from the loss one way p
  * (65536ths). Each try but the first is a ping and a probe, and each of those fails with
  * q = 1 - (1-p)^2: the smallest n with q^(2n-1) < 1e-4, and one more from 16 % on, where the
@@ -161,6 +169,8 @@ static unsigned tries(const struct gossip *g, const struct link *l)
 		n = g->config.n_tries_min;
 	if ((!l || l->n_rtt == 0) && n < TRIES_UNMEASURED)
 		n = TRIES_UNMEASURED;
+	if (of_two(g) && n < TRIES_TWO)
+		n = TRIES_TWO;
 	if (l && l->degraded_told)
 		n = g->config.n_tries_max;
 	return n < g->config.n_tries_max ? n : g->config.n_tries_max;
@@ -190,6 +200,24 @@ bool detector_silent(struct gossip *g, uint16_t m)
 	const struct test *t = test_find(g, m);
 
 	return t && t->n_tries >= 2 && !t->answered;
+}
+
+static void rtt_sample(struct gossip *g, struct link *l, nsec_t since)
+{
+	l->rtt_us[l->at_rtt] = (g->now - since) / 1000;
+	l->at_rtt = (l->at_rtt + 1) % RTT_WINDOW;
+	l->n_rtt += l->n_rtt < RTT_WINDOW;
+}
+
+/* The try that this nonce was sent with, if it is remembered. */
+static bool tried_at(const struct test *t, uint32_t nonce, nsec_t *ret_at)
+{
+	uint32_t k = nonce - t->nonce;
+
+	if (k >= t->n_tries || k + TRIES_MAX < t->n_tries)
+		return false;
+	*ret_at = t->tried[k % TRIES_MAX];
+	return true;
 }
 
 static void test_end(struct gossip *g, struct test *t)
@@ -565,6 +593,14 @@ static bool silent_too(struct gossip *g, const struct test *t)
 	return false;
 }
 
+/* For the answers to the last tries. */
+static nsec_t last_wait(const struct gossip *g, const struct link *l)
+{
+	nsec_t t = detector_timeout(g, l);
+
+	return of_two(g) && t < TIMEOUT_UNKNOWN ? TIMEOUT_UNKNOWN : t;
+}
+
 static void test_step(struct gossip *g, struct test *t)
 {
 	struct link *l = link_of(g, t->peer);
@@ -581,7 +617,7 @@ static void test_step(struct gossip *g, struct test *t)
 		if (l && l->degraded_told)
 			t->next += DEGRADED_SPARE;
 		if (t->n_tries == t->max_tries)
-			t->next = g->now + detector_timeout(g, l);
+			t->next = g->now + last_wait(g, l);
 		if (t->n_tries == 2 && l && silent_too(g, t))
 			test_all(g);
 		return;
@@ -606,6 +642,7 @@ void detector_probe(struct gossip *g, uint32_t probe, enum gossip_probe result)
 	for (size_t i = 0; i < g->n_tests; i++) {
 		struct test *t = &g->tests[i];
 		struct link *l;
+		nsec_t at;
 
 		if (probe - t->nonce >= NONCES)
 			continue;
@@ -618,6 +655,9 @@ void detector_probe(struct gossip *g, uint32_t probe, enum gossip_probe result)
 			l = link_of(g, t->peer);
 			if (!l)
 				verdict_answered(g, t->peer);
+			else if (tried_at(t, probe, &at))
+				rtt_sample(g, l,
+					at); /* while the process is stopped, it is all we have */
 			if (links_listed(g) == 0)
 				membership_pong(
 					g, t->peer); /* a stream may pass where no ping does */
@@ -652,16 +692,12 @@ void detector_pong(struct gossip *g, uint16_t m, uint32_t nonce, bool by_link)
 {
 	struct test *t = test_find(g, m);
 	struct link *l = link_of(g, m);
-	unsigned k;
+	nsec_t at;
 
 	if (!t || nonce - t->nonce >= t->n_tries)
 		return;
-	k = (nonce - t->nonce) % TRIES_MAX;
-	if (l && !by_link && nonce - t->nonce + TRIES_MAX >= t->n_tries) {
-		l->rtt_us[l->at_rtt] = (g->now - t->tried[k]) / 1000;
-		l->at_rtt = (l->at_rtt + 1) % RTT_WINDOW;
-		l->n_rtt += l->n_rtt < RTT_WINDOW;
-	}
+	if (l && !by_link && tried_at(t, nonce, &at))
+		rtt_sample(g, l, at);
 	for (unsigned i = 0; l && !by_link && i < nonce - t->nonce && i < 4; i++)
 		loss_sample(g, l, true); /* those before it went unanswered */
 	if (l && !by_link)
@@ -678,8 +714,10 @@ void detector_heard(struct gossip *g, uint16_t m)
 {
 	struct link *l = link_of(g, m);
 
-	if (l)
-		l->heard = g->now;
+	if (!l)
+		return;
+	l->heard = g->now;
+	g->verdict_dirty |= g->withheld;
 }
 
 void detector_word(struct gossip *g, uint16_t from, uint16_t subject)
@@ -792,9 +830,7 @@ static void echo_sample(struct gossip *g, struct link *l, const struct wire_beat
 	l->echoed = true;
 	if (g->now < l->sent + held || g->now - l->sent - held > TIMEOUT_MAX)
 		return;
-	l->rtt_us[l->at_rtt] = (g->now - l->sent - held) / 1000;
-	l->at_rtt = (l->at_rtt + 1) % RTT_WINDOW;
-	l->n_rtt += l->n_rtt < RTT_WINDOW;
+	rtt_sample(g, l, l->sent + held);
 }
 
 void detector_beat(struct gossip *g, struct link *l, const struct wire_beat *beat, bool by_link)

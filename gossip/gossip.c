@@ -786,9 +786,11 @@ int gossip_set_witnesses(struct gossip *g, const struct gossip_addr *witnesses, 
 {
 	if (n > GOSSIP_WITNESSES_MAX)
 		return -E2BIG;
-	if (n > 0)
-		memcpy(g->witnesses, witnesses, n * sizeof(*witnesses));
-	g->n_witnesses = n;
+	g->n_witnesses = 0;
+	for (size_t i = 0; i < n; i++) {
+		if (!gossip_addr_equal(&witnesses[i], &g->config.address))
+			g->witnesses[g->n_witnesses++] = witnesses[i];
+	}
 	return 0;
 }
 

@@ -145,7 +145,7 @@ void gossip_set_local(struct gossip *g, nsec_t now, bool ok);
 /* Addresses to join through and to fall back on, for ever. Replaces the list. -E2BIG. */
 int gossip_set_contacts(struct gossip *g, nsec_t now, const struct gossip_addr *contacts, size_t n);
 /* Hosts outside the overlay (gateway, masters) whose kernel's answer proves that this node is
- * not the one cut off. Replaces the list. -E2BIG. */
+ * not the one cut off. Replaces the list; this node's own address is left out. -E2BIG. */
 int gossip_set_witnesses(struct gossip *g, const struct gossip_addr *witnesses, size_t n);
 /* Replaces this node's metadata and spreads it. -E2BIG. */
 int gossip_set_metadata(struct gossip *g, nsec_t now, const void *bytes, size_t n);

@@ -66,7 +66,7 @@ struct lost {
 struct absent {
 	uint16_t member;
 	uint8_t votes; /* of reachable members that tested this version and heard nothing */
-	uint8_t near;  /* of these, of members that its record lists: its neighbours */
+	uint8_t near;  /* of these, fresh ones of members that its record lists: its neighbours */
 	bool stalled, agentless; /* a reachable member hears its kernel */
 	bool noted;       /* judged at least once without a path: not just moved on the tree */
 	bool settled;     /* missing for so long that self-doubt has stopped counting it */
@@ -273,7 +273,8 @@ struct gossip {
 	nsec_t verdict_not_before; /* no verdict before: doubt has just ended */
 	enum gossip_self self_state;
 	bool unproven;   /* we have paused, and no neighbour has answered since */
-	bool must_prove; /* no link, which may be our own fault */
+	bool withheld;   /* a verdict is due, but ours does not count at the moment */
+	bool must_prove; /* no path to anybody, which may be our own fault */
 	nsec_t doubt_since;
 	bool local_ok;
 	nsec_t witness_asked, witness_heard;
@@ -467,6 +468,7 @@ void spread_reports_send(struct gossip *g);
 void spread_gather(struct gossip *g, uint16_t subject, nsec_t until);
 void spread_gathered(struct gossip *g, uint16_t subject);
 void spread_link_up(struct gossip *g, struct link *l, uint64_t their_digest);
+void spread_resync(struct gossip *g); /* compares tables with every neighbour, soon */
 void spread_link_down(struct gossip *g, unsigned slot);
 void spread_forget(struct gossip *g, uint16_t m);
 void spread_tick(struct gossip *g);

@@ -965,6 +965,13 @@ void spread_link_up(struct gossip *g, struct link *l, uint64_t their_digest)
 		g->sync_next = g->now;
 }
 
+void spread_resync(struct gossip *g)
+{
+	for (unsigned i = 0; i < g->n_links; i++)
+		g->links[i].sync_wanted |= g->links[i].state == LINK_ACTIVE;
+	g->sync_next = g->now;
+}
+
 void spread_link_down(struct gossip *g, unsigned slot)
 {
 	for (size_t i = 0; i < g->n_rumours; i++)

@@ -65,6 +65,9 @@
 #define LOOK_INTERVAL_MAX (5 * SEC)
 /* A look and word of it: eight pings, their time-out, and a flood. */
 #define LOOK_TIME (400 * MSEC)
+/* Votes this much older than the loss of the last path are no part of it: since then some neighbour has
+ * heard it. Longer than from one neighbour's notice to the last one's, but for tests by TCP alone. */
+#define VOTE_FRESH (1 * SEC)
 /* Members that look at one absentee, on average, each time. */
 #define LOOKERS 8
 /* Votes of silence that a verdict needs, as far as there are voters. */
@@ -77,6 +80,9 @@
 /* With many absent, judge no more often than this. */
 #define VERDICT_INTERVAL (5 * MSEC)
 #define VERDICT_MANY 64
+/* A heartbeat comes in each beat_interval, from one neighbour or another; who has missed so many from all
+ * is more likely cut off than right. */
+#define DEAF_BEATS 3
 /* While there is no link: how often a witness is asked, or a lost member's kernel in its stead. */
 #define WITNESS_INTERVAL (200 * MSEC)
 /* An answer to a look counts against others' silence for so long. */
@@ -211,7 +217,8 @@ static void silence_count(struct gossip *g, struct absent *a, const struct lost 
 	if (!lost_valid(g, lost) || (a->heard != 0 && lost->since <= a->heard))
 		return;
 	a->votes += a->votes < UINT8_MAX;
-	a->near += a->near < UINT8_MAX && member_lists(g, lost->subject, lost->owner);
+	a->near += a->near < UINT8_MAX && lost->since + VOTE_FRESH >= a->since &&
+		   member_lists(g, lost->subject, lost->owner);
 	a->accuser = lost->owner;
 }
 
@@ -274,6 +281,7 @@ void verdict_paused(struct gossip *g)
 {
 	g->verdict_not_before = g->now + AFTER_DOUBT;
 	g->unproven = g->verdict_dirty = true;
+	spread_resync(g); /* what came meanwhile may have been more than the socket holds */
 }
 
 void verdict_answered(struct gossip *g, uint16_t m)
@@ -315,16 +323,40 @@ static bool proves(const struct gossip *g, nsec_t heard)
 	return heard > g->linked_since && g->now - heard < PROOF_FRESH;
 }
 
-/* Whether having no link at all may be our own fault. `n_there` others were up. */
+/* No path to anybody: no link, or one that the other side does not speak of. */
+static bool alone(const struct gossip *g)
+{
+	return g->n_reachable == 1;
+}
+
+/* Whether there is a contact that no member we know of answers at: the cluster is larger than we
+ * know, who have just started. */
+static bool contact_unknown(const struct gossip *g)
+{
+	for (size_t i = 0; i < g->n_contacts; i++) {
+		bool known = false;
+
+		for (size_t m = 0; m < g->n_members && !known; m++) {
+			struct gossip_addr a;
+
+			member_address(g, m, &a);
+			known = gossip_addr_equal(&a, &g->contacts[i]);
+		}
+		if (!known)
+			return true;
+	}
+	return false;
+}
+
+/* Whether to be alone may be our own fault. `n_there` others were up. */
 static bool alone_proves(const struct gossip *g, size_t n_there)
 {
-	return g->n_witnesses > 0 || n_there >= 2;
+	return g->n_witnesses > 0 || n_there >= 2 || contact_unknown(g);
 }
 
 static void doubt_update(struct gossip *g)
 {
 	size_t n_missing = 0, n_heard = 0, n_new = 0; /* new to us, who have just started */
-	bool alone = links_listed(g) == 0;
 
 	for (size_t i = 0; i < g->n_absent; i++) {
 		const struct absent *a = &g->absent[i];
@@ -338,10 +370,10 @@ static void doubt_update(struct gossip *g)
 		else if (g->members[a->member].status != GOSSIP_STATUS_DOWN)
 			n_new++;
 	}
-	if (!alone)
+	if (!alone(g))
 		g->linked_since = g->now;
 	g->must_prove =
-		alone && n_missing + n_new > 0 && alone_proves(g, n_missing + n_new + n_heard);
+		alone(g) && n_missing + n_new > 0 && alone_proves(g, n_missing + n_new + n_heard);
 	if (!g->local_ok ||
 		(g->must_prove && !proves(g, g->kernel_heard) && !proves(g, g->witness_heard)))
 		self_set(g, GOSSIP_SELF_CUT_OFF);
@@ -372,11 +404,29 @@ static bool pausing(const struct gossip *g)
 	return g->deadline_told < g->now && g->now - g->deadline_told >= LONG_PAUSE;
 }
 
-/* Not in doubt, nor just out of it, nor yet to see that our neighbours are there still. */
-static bool may_judge(const struct gossip *g)
+/* Whether no neighbour that is left has been heard for so long that all may be about to be lost. */
+static bool deaf(const struct gossip *g)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < g->n_links; i++) {
+		const struct link *l = &g->links[i];
+
+		if (l->state != LINK_ACTIVE || !l->listed)
+			continue;
+		if (g->now - l->heard < DEAF_BEATS * g->config.beat_interval)
+			return false;
+		any = true;
+	}
+	return any;
+}
+
+/* Not in doubt, nor just out of it, nor about to be, nor yet to see that our neighbours are there
+ * still. */
+static bool may_judge(struct gossip *g)
 {
 	return g->self_state == GOSSIP_SELF_WELL && g->now >= g->verdict_not_before &&
-	       !pausing(g) && (!g->unproven || links_listed(g) == 0);
+	       !pausing(g) && (!g->unproven || links_listed(g) == 0) && !deaf(g);
 }
 
 /* Our own word is silence, another hears its kernel: we may have said so while we were cut off. */
@@ -404,8 +454,9 @@ static bool word_proven(struct gossip *g, const struct absent *a)
 	return !said || said->since <= g->kernel_heard || said->since <= g->witness_heard;
 }
 
-/* When the votes suffice. Neighbours that have lost it do at once. Others may have had no way to it
- * ever (a rack that is cut one way): those who hear it get the time to say so. */
+/* When the votes suffice. Neighbours that have lost it just now do at once. Others may have had no way to
+ * it ever (a rack that is cut one way), or none for a while (it hung by one link, to a process that has
+ * stopped): those who hear it get the time to say so. */
 static nsec_t verdict_due(struct gossip *g, const struct absent *a)
 {
 	if (a->votes < votes_needed(g) || (g->must_prove && !word_proven(g, a)))
@@ -440,6 +491,8 @@ static bool judge(struct gossip *g, struct absent *a)
 	if (verdict_due(g, a) <= g->now) {
 		if (may_judge(g))
 			announce(g, a, GOSSIP_STATUS_DOWN);
+		else
+			g->withheld = true;
 	} else if (member->status != GOSSIP_STATUS_DOWN && a->next_look <= g->now) {
 		look(g, a);
 	}
@@ -520,7 +573,7 @@ static bool witness_pick(struct gossip *g, struct gossip_addr *ret)
 	uint16_t chosen = NONE;
 	unsigned n = 0;
 
-	if (links_listed(g) > 0 || g->n_absent == 0)
+	if (!alone(g) || g->n_absent == 0)
 		return false;
 	if (g->n_witnesses > 0) {
 		*ret = g->witnesses[random_below(g, g->n_witnesses)];
@@ -588,7 +641,7 @@ static nsec_t next_time(struct gossip *g)
 
 		next = step < next ? step : next;
 	}
-	if (g->n_absent > 0 && links_listed(g) == 0 && g->now + WITNESS_INTERVAL < next)
+	if (g->n_absent > 0 && alone(g) && g->now + WITNESS_INTERVAL < next)
 		next = g->now + WITNESS_INTERVAL;
 	if (g->verdict_not_before > g->now && g->verdict_not_before < next && g->n_absent > 0)
 		next = g->verdict_not_before;
@@ -692,7 +745,7 @@ void verdict_tick(struct gossip *g)
 		return;
 	}
 	g->verdict_asked = g->now;
-	g->verdict_dirty = false;
+	g->verdict_dirty = g->withheld = false;
 	witness_ask(g);
 	votes_count(g);
 	doubt_update(g);

@@ -434,6 +434,167 @@ static void test_linked_before_its_record_is_known(void **state)
 	}
 }
 
+/* Stopped while another goes and comes back. What it finds in its socket says that the other is gone, and
+ * that it has come back did not fit, or was sent by a way that is cut since. */
+static void test_returned_while_stopped(void **state)
+{
+	for (unsigned seed = 1; seed <= 10; seed++) {
+		struct sim *s = cluster(21, seed);
+
+		sim_stop_for(s, 17, 8 * SEC);
+		sim_pause_for(s, 13, 6 * SEC);
+		sim_run(s, 7900 * MSEC);
+		sim_block_udp(s, true);
+		sim_run(s, 5 * SEC);
+		assert_int_not_equal(sim_status(s, 17, 13), GOSSIP_STATUS_DOWN);
+		never_false(s);
+		sim_block_udp(s, false);
+		ends_quiet(s, 20 * SEC);
+	}
+}
+
+/* Cut off from all but one for a moment, it hangs by that one's link; then that one's process stops. Who
+ * lost it before is no witness of its death now. */
+static void test_behind_a_stopped_process(void **state)
+{
+	for (unsigned seed = 1; seed <= 20; seed++) {
+		struct sim *s = cluster(12, seed);
+		struct sim_watch w;
+		unsigned cut;
+
+		sim_loss(s, 0.1);
+		sim_run(s, 10 * SEC);
+		cut = sim_cut(s, 0, 10, 11, 1, false);
+		sim_run(s, 300 * MSEC);
+		sim_watch(s, &w, 11);
+		sim_heal(s, cut);
+		sim_stop_for(s, 10, 5 * SEC);
+		sim_run(s, 8 * SEC);
+		assert_int_equal(w.n_down, 0);
+		sim_unwatch(s, &w);
+		sim_free(s);
+	}
+}
+
+/* Two that have just started and know nobody else, in a cluster of which they know three contacts: the
+ * one that is cut off does not take it for a cluster of two. */
+static void test_newcomer_judges_nobody(void **state)
+{
+	struct sim_options o = sim_options(4, 15);
+	struct sim *s;
+
+	o.cold = true;
+	s = sim_new(&o);
+	sim_start(s, 0);
+	sim_start(s, 3);
+	sim_run(s, 5 * SEC);
+	assert_int_equal(sim_status(s, 3, 0), GOSSIP_STATUS_UP);
+	sim_isolate(s, 3);
+	sim_run(s, 10 * SEC);
+	assert_int_equal(sim_self(s, 3), GOSSIP_SELF_CUT_OFF);
+	assert_int_equal(sim_status(s, 3, 0), GOSSIP_STATUS_UP);
+	never_false(s);
+	sim_free(s);
+}
+
+/* Where links are tested by streams alone, and by one whose loop is late, tests are long. In the smaller
+ * part of a split it is cut off from that, too, before it has judged: it has heard nobody since. */
+static void test_cut_off_while_it_judges(void **state)
+{
+	for (unsigned seed = 1; seed <= 30; seed++) {
+		struct sim *s = cluster(11, seed);
+
+		sim_block_udp(s, true);
+		sim_run(s, 10 * SEC);
+		sim_stop_for(s, 2, 5 * SEC);
+		sim_run(s, 12 * SEC);
+		sim_cut(s, 0, 4, 4, 7, false);
+		sim_run(s, 3 * SEC + seed * 20 * MSEC);
+		sim_isolate(s, 2);
+		sim_run(s, 10 * SEC);
+		never_false(s);
+		sim_free(s);
+	}
+}
+
+/* It links anew, and is cut off before the other side's word of that link has come: it has a neighbour,
+ * but a path to nobody. */
+static void test_one_sided_link_is_no_company(void **state)
+{
+	for (unsigned seed = 1; seed <= 60; seed++) {
+		struct sim_options o = sim_options(3, (seed + 1) / 2);
+		struct sim *s;
+
+		o.cold = true;
+		o.loss = 0.1;
+		s = sim_new(&o);
+		sim_start_all(s, 50 * MSEC);
+		sim_run(s, 15 * SEC);
+		sim_isolate(s, 0);
+		sim_run(s, 5 * SEC);
+		sim_block_udp(s, true);
+		sim_join(s, 0);
+		sim_run(s, seed % 2 ? 1250 * MSEC : 1500 * MSEC);
+		sim_isolate(s, 0);
+		sim_run(s, 10 * SEC);
+		never_false(s);
+		sim_free(s);
+	}
+}
+
+/* A witness that is this node itself answers always. */
+static void test_own_kernel_is_no_witness(void **state)
+{
+	struct sim *s = cluster(3, 16);
+
+	sim_witness(s, 0, 0);
+	sim_isolate(s, 0);
+	sim_run(s, 10 * SEC);
+	assert_int_equal(sim_self(s, 0), GOSSIP_SELF_CUT_OFF);
+	never_false(s);
+	sim_free(s);
+}
+
+/* Of two, one's test is the verdict: a few lost packets are no death of a process that has stopped, and
+ * its kernel may answer later than the process did when it was heard last. */
+static void test_of_two_one_stops(void **state)
+{
+	for (unsigned seed = 1; seed <= 40; seed++) {
+		struct sim *s = cluster(2, seed);
+
+		sim_loss(s, seed % 2 ? 0.08 : 0.03);
+		sim_run(s, 30 * SEC);
+		sim_stop_for(s, 1, 20 * SEC);
+		sim_run(s, 2 * SEC);
+		if (seed % 2 == 0) {
+			sim_slow(s, 0, 39 * MSEC);
+			sim_slow(s, 1, 39 * MSEC);
+		}
+		sim_run(s, 15 * SEC);
+		assert_int_equal(sim_counts(s).down, 0);
+		sim_free(s);
+	}
+}
+
+/* All start anew and some stop at once: views fill beyond the target, and those who wake are taken back
+ * into them. Whoever holds a link has it in its record. */
+static void test_full_views(void **state)
+{
+	for (unsigned seed = 1; seed <= 10; seed++) {
+		struct sim *s = cluster(54, seed);
+
+		for (unsigned i = 0; i < 54; i++) {
+			sim_kill(s, i);
+			sim_start(s, i);
+		}
+		sim_run(s, 362 * MSEC);
+		for (unsigned i = 48; i < 52; i++)
+			sim_stop_for(s, i, 5 * SEC);
+		sim_run(s, 10 * SEC);
+		ends_quiet(s, 30 * SEC);
+	}
+}
+
 /* One crash after the other: the slowest to be known everywhere. */
 static nsec_t slowest_crash(struct sim *s, unsigned n, unsigned n_crashes)
 {
@@ -446,7 +607,7 @@ static nsec_t slowest_crash(struct sim *s, unsigned n, unsigned n_crashes)
 		sim_watch(s, &w, victim);
 		sim_crash(s, victim);
 		sim_run(s, 10 * SEC);
-		assert_int_equal(w.n_down, n - 1);
+		assert_true(w.n_down >= n - 1); /* one may see a path that is severed later */
 		most = w.last_down - w.since > most ? w.last_down - w.since : most;
 		sim_start(s, victim);
 		sim_run(s, 15 * SEC);
@@ -589,6 +750,14 @@ int main(void)
 		cmocka_unit_test(test_silence_of_ones_own),
 		cmocka_unit_test(test_proof_from_before),
 		cmocka_unit_test(test_linked_before_its_record_is_known),
+		cmocka_unit_test(test_returned_while_stopped),
+		cmocka_unit_test(test_behind_a_stopped_process),
+		cmocka_unit_test(test_newcomer_judges_nobody),
+		cmocka_unit_test(test_cut_off_while_it_judges),
+		cmocka_unit_test(test_one_sided_link_is_no_company),
+		cmocka_unit_test(test_own_kernel_is_no_witness),
+		cmocka_unit_test(test_of_two_one_stops),
+		cmocka_unit_test(test_full_views),
 		cmocka_unit_test(test_crashes_at_a_fifth_lost),
 		cmocka_unit_test(test_begins_at_rest),
 		cmocka_unit_test(test_joins_where_many_are_known),
