@@ -107,12 +107,10 @@ static uint16_t slot_take(struct gossip *g)
 {
 	size_t n = g->n_members_allocated, more;
 
-	if (g->n_free > 0) {
-		for (size_t m = 0; m < g->n_members; m++) {
-			if (g->members[m].flags & MEMBER_FREE) {
-				g->n_free--;
-				return m;
-			}
+	for (; g->n_free > 0 && g->free_from < g->n_members; g->free_from++) {
+		if (g->members[g->free_from].flags & MEMBER_FREE) {
+			g->n_free--;
+			return g->free_from++;
 		}
 	}
 	if (g->n_members == n) {
@@ -408,12 +406,28 @@ static void edge_remove(struct gossip *g, uint16_t a, uint16_t b)
 
 /* ---- What owners say of those they lost ---- */
 
+/* Where those of this owner begin: they lie in the order of owners, each owner's oldest first. */
+static size_t lost_first(const struct gossip *g, uint16_t owner)
+{
+	size_t low = 0, high = g->n_lost;
+
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+
+		if (g->lost[middle].owner < owner)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
 static struct lost *lost_find(struct gossip *g, uint16_t owner, uint16_t subject)
 {
-	if (g->members[owner].n_lost == 0)
-		return NULL;
-	for (size_t i = 0; i < g->n_lost; i++) {
-		if (g->lost[i].owner == owner && g->lost[i].subject == subject)
+	size_t first = lost_first(g, owner);
+
+	for (size_t i = first; i < first + g->members[owner].n_lost; i++) {
+		if (g->lost[i].subject == subject)
 			return &g->lost[i];
 	}
 	return NULL;
@@ -427,8 +441,25 @@ struct lost *own_lost(struct gossip *g, uint16_t subject)
 static void lost_remove(struct gossip *g, struct lost *lost)
 {
 	g->members[lost->owner].n_lost--;
-	*lost = g->lost[--g->n_lost];
+	g->n_lost--;
+	memmove(lost, lost + 1, (g->lost + g->n_lost - lost) * sizeof(*lost));
 	g->verdict_dirty = true;
+}
+
+/* Room for one more of this owner's; NULL: it has enough, or memory is short. */
+static struct lost *lost_new(struct gossip *g, uint16_t owner, uint16_t subject)
+{
+	struct lost *lost;
+
+	if (g->members[owner].n_lost == GOSSIP_LOST_MAX ||
+		!grow(g, &g->lost, &g->n_lost_allocated, g->n_lost + 1, sizeof(*g->lost),
+			(size_t)GOSSIP_LOST_MAX * GOSSIP_MEMBERS_MAX))
+		return NULL;
+	lost = &g->lost[lost_first(g, owner) + g->members[owner].n_lost++];
+	memmove(lost + 1, lost, (g->lost + g->n_lost - lost) * sizeof(*lost));
+	g->n_lost++;
+	*lost = (struct lost){.owner = owner, .subject = subject};
+	return lost;
 }
 
 static void lost_set(
@@ -436,16 +467,10 @@ static void lost_set(
 {
 	struct lost *lost = lost_find(g, owner, subject);
 
-	if (!lost) {
-		if (g->members[owner].n_lost == GOSSIP_LOST_MAX)
-			return;
-		if (!grow(g, &g->lost, &g->n_lost_allocated, g->n_lost + 1, sizeof(*g->lost),
-			    (size_t)GOSSIP_LOST_MAX * GOSSIP_MEMBERS_MAX))
-			return;
-		lost = &g->lost[g->n_lost++];
-		*lost = (struct lost){.owner = owner, .subject = subject};
-		g->members[owner].n_lost++;
-	}
+	if (!lost)
+		lost = lost_new(g, owner, subject);
+	if (!lost)
+		return;
 	if (lost->op == said->op && lost->boot == said->boot && lost->version == said->version)
 		return; /* said before: no news */
 	*lost = (struct lost){.version = said->version,
@@ -562,9 +587,11 @@ static enum apply own_record_seen(struct gossip *g, const struct wire_item *item
 
 static void lost_replace(struct gossip *g, uint16_t m, const struct wire_item *item)
 {
-	for (size_t i = g->n_lost; g->members[m].n_lost > 0 && i-- > 0;) {
+	size_t first = lost_first(g, m);
+
+	for (size_t i = first + g->members[m].n_lost; i-- > first;) {
 		uint64_t id = g->members[g->lost[i].subject].id;
-		bool stays = g->lost[i].owner != m;
+		bool stays = false;
 
 		for (unsigned k = 0; k < item->record.n_lost; k++)
 			stays |= item->record.lost[k].id == id;
@@ -668,6 +695,7 @@ void record_item(const struct gossip *g, uint16_t m, struct wire_item *ret)
 {
 	const struct member *member = &g->members[m];
 	const struct absent *absent = absent_find(g, m);
+	size_t first = lost_first(g, m);
 
 	memset(ret, 0, offsetof(struct wire_item, record.neighbours));
 	ret->kind = ITEM_RECORD;
@@ -678,14 +706,14 @@ void record_item(const struct gossip *g, uint16_t m, struct wire_item *ret)
 	ret->record.n_neighbours = member->n_neighbours;
 	for (unsigned i = 0; i < member->n_neighbours; i++)
 		ret->record.neighbours[i] = g->members[member->neighbours[i]].id;
-	ret->record.n_lost = 0;
-	for (size_t i = 0; ret->record.n_lost < member->n_lost && i < g->n_lost; i++) {
-		if (g->lost[i].owner == m)
-			ret->record.lost[ret->record.n_lost++] =
-				(struct wire_lost){.id = g->members[g->lost[i].subject].id,
-					.version = g->lost[i].version,
-					.boot = g->lost[i].boot,
-					.op = g->lost[i].op};
+	ret->record.n_lost = member->n_lost;
+	for (unsigned i = 0; i < member->n_lost; i++) {
+		const struct lost *lost = &g->lost[first + i];
+
+		ret->record.lost[i] = (struct wire_lost){.id = g->members[lost->subject].id,
+			.version = lost->version,
+			.boot = lost->boot,
+			.op = lost->op};
 	}
 	ret->record.metadata = NULL;
 	ret->record.n_metadata = metadata_get(g, m, &ret->record.metadata);
@@ -717,12 +745,13 @@ static void own_step(struct gossip *g, enum wire_op op, uint16_t subject, bool u
  * since it is no news by itself. */
 static void own_tidy(struct gossip *g, uint16_t subject, bool room)
 {
+	size_t first = lost_first(g, g->self);
 	uint16_t oldest = NONE;
 
-	for (size_t i = 0; i < g->n_lost; i++) {
+	for (size_t i = first; i < first + g->members[g->self].n_lost; i++) {
 		const struct lost *lost = &g->lost[i];
 
-		if (lost->owner != g->self || lost->subject == subject)
+		if (lost->subject == subject)
 			continue;
 		if (member_reachable(g, lost->subject) && !lost_valid(g, lost)) {
 			own_step(g, OP_CLEAR, lost->subject, false);
@@ -784,23 +813,48 @@ uint16_t member_random(struct gossip *g)
 
 void member_forget(struct gossip *g, uint16_t m)
 {
-	struct member *member = &g->members[m];
+	digest_toggle(g, &g->members[m]);
+	g->members[m].flags |= MEMBER_FORGOTTEN;
+}
 
-	digest_toggle(g, member);
-	while (member->n_neighbours > 0)
-		edge_remove(g, m, member->neighbours[member->n_neighbours - 1]);
-	for (size_t i = 0; i < g->n_members; i++) {
-		if (!(g->members[i].flags & MEMBER_FREE))
-			edge_remove(g, i, m);
-	}
-	for (size_t i = g->n_lost; i-- > 0;) {
-		if (g->lost[i].owner == m || g->lost[i].subject == m)
-			lost_remove(g, &g->lost[i]);
-	}
+static bool forgotten(const struct gossip *g, uint16_t m)
+{
+	return g->members[m].flags & MEMBER_FORGOTTEN;
+}
+
+static void slot_free(struct gossip *g, uint16_t m)
+{
 	metadata_set(g, m, NULL, 0);
-	g->n_known -= member->incarnation != 0;
-	*member = (struct member){.parent = NONE, .flags = MEMBER_FREE};
+	g->n_known -= g->members[m].incarnation != 0;
+	g->members[m] = (struct member){.parent = NONE, .flags = MEMBER_FREE};
 	g->n_free++;
+	if (m < g->free_from)
+		g->free_from = m;
+}
+
+void members_sweep(struct gossip *g)
+{
+	size_t n_lost = g->n_lost;
+
+	for (size_t m = 0; m < g->n_members; m++) {
+		for (unsigned i = g->members[m].n_neighbours; i-- > 0;) {
+			uint16_t other = g->members[m].neighbours[i];
+
+			if (forgotten(g, m) || forgotten(g, other))
+				edge_remove(g, m, other);
+		}
+	}
+	g->n_lost = 0;
+	for (size_t i = 0; i < n_lost; i++) {
+		if (forgotten(g, g->lost[i].owner) || forgotten(g, g->lost[i].subject))
+			g->members[g->lost[i].owner].n_lost--;
+		else
+			g->lost[g->n_lost++] = g->lost[i];
+	}
+	for (size_t m = 0; m < g->n_members; m++) {
+		if (forgotten(g, m))
+			slot_free(g, m);
+	}
 	index_rebuild(g, g->n_members_allocated);
 	g->changed = g->now;
 }
@@ -843,6 +897,7 @@ void adjacency_done(struct gossip *g)
 static void member_view(const struct gossip *g, uint16_t m, struct gossip_member *ret)
 {
 	const struct member *member = &g->members[m];
+	size_t first = lost_first(g, m);
 
 	*ret = (struct gossip_member){.id = member->id,
 		.incarnation = member->incarnation,
@@ -853,15 +908,13 @@ static void member_view(const struct gossip *g, uint16_t m, struct gossip_member
 	member_address(g, m, &ret->address);
 	for (unsigned i = 0; i < member->n_neighbours; i++)
 		ret->neighbours[i] = g->members[member->neighbours[i]].id;
-	for (size_t i = 0; ret->n_lost < member->n_lost && i < g->n_lost; i++) {
-		if (g->lost[i].owner != m)
-			continue;
-		ret->lost[ret->n_lost].id = g->members[g->lost[i].subject].id;
-		ret->lost[ret->n_lost].status = g->lost[i].op == OP_SILENT ? GOSSIP_STATUS_DOWN
-						: g->lost[i].op == OP_STALLED
-							? GOSSIP_STATUS_STALLED
-							: GOSSIP_STATUS_AGENTLESS;
-		ret->n_lost++;
+	for (; ret->n_lost < member->n_lost; ret->n_lost++) {
+		const struct lost *lost = &g->lost[first + ret->n_lost];
+
+		ret->lost[ret->n_lost].id = g->members[lost->subject].id;
+		ret->lost[ret->n_lost].status = lost->op == OP_SILENT    ? GOSSIP_STATUS_DOWN
+						: lost->op == OP_STALLED ? GOSSIP_STATUS_STALLED
+									 : GOSSIP_STATUS_AGENTLESS;
 	}
 	ret->n_metadata = metadata_get(g, m, &ret->metadata);
 }

@@ -50,6 +50,7 @@ enum {
 	MEMBER_SEEN_UP = 2, /* its absence counts in self-doubt */
 	MEMBER_PINNED = 4,
 	MEMBER_FREE = 8,
+	MEMBER_FORGOTTEN = 16, /* until the sweep */
 	MEMBER_LINKED = 16, /* has no path, but a reachable member has just become its neighbour */
 };
 
@@ -249,6 +250,7 @@ struct gossip {
 	struct member *members;
 	size_t n_members, n_members_allocated; /* slots in use or free */
 	size_t n_free, n_known;                /* free slots; records seen */
+	size_t free_from;                      /* no free slot before this one */
 	size_t n_reachable;                    /* this node included */
 	uint16_t *index;                       /* open addressing, by id */
 	size_t n_index;
@@ -404,7 +406,9 @@ void frame_send(struct gossip *g, struct frame *f, struct link *l);
 uint16_t member_find(const struct gossip *g, uint64_t id);
 /* Finds it or makes room for it; NONE: the table is full or memory is. */
 uint16_t member_add(struct gossip *g, uint64_t id);
+/* Takes a member out. It stays in the table until members_sweep(): one sweep for however many. */
 void member_forget(struct gossip *g, uint16_t m);
+void members_sweep(struct gossip *g);
 void member_address(const struct gossip *g, uint16_t m, struct gossip_addr *ret);
 bool member_lists(const struct gossip *g, uint16_t m, uint16_t other);
 static inline bool member_reachable(const struct gossip *g, uint16_t m)

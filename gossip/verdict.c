@@ -553,6 +553,8 @@ static void forget(struct gossip *g, uint16_t m)
 /* Those absent for forget_after. */
 static void forget_old(struct gossip *g)
 {
+	size_t n_before = g->n_absent;
+
 	for (size_t i = g->n_absent; i-- > 0;) {
 		uint16_t m = g->absent[i].member;
 
@@ -565,6 +567,8 @@ static void forget_old(struct gossip *g)
 		g->absent[i] = g->absent[--g->n_absent];
 		forget(g, m);
 	}
+	if (g->n_absent < n_before)
+		members_sweep(g);
 }
 
 /* Who may prove that our path works, while there is no link. False: nobody. */

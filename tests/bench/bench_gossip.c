@@ -6,6 +6,7 @@
  *	change                 a record's change that comes as news: applied, passed on
  *	edge                   the reachability of all members after an edge went or came
  *	storm                  30 % of the members lost at once: each severed link's share
+ *	forget                 the same, all due to be forgotten: the longest call
  *	idle                   a minute in which nothing happens
  *
  * The node is one instance of the library; this program speaks for its neighbours. Beside them, in the
@@ -30,6 +31,7 @@ enum {
 	CHANGES = 4000,
 	EDGES = 20000,
 	IDLE_SECONDS = 60,
+	FORGET_SECONDS = 600,
 	VERSION = 10,
 };
 
@@ -38,7 +40,7 @@ enum { N_SIZES = sizeof(sizes) / sizeof(sizes[0]) };
 
 /* What is measured, for each size; nanoseconds. */
 struct costs {
-	double beat_in, beat_out, change, edge, walk, storm, idle;
+	double beat_in, beat_out, change, edge, walk, storm, forget, idle;
 	double steps;    /* members visited per edge */
 	double kernel;   /* of one datagram of a heartbeat's size, sent and received */
 	double n_idle;   /* datagrams in and out in a second of idling */
@@ -57,6 +59,8 @@ struct world {
 		echo[GOSSIP_NEIGHBOURS_MAX]; /* ours to it, its to us */
 	unsigned next_beat, next_news;       /* neighbours whose turn it is */
 	size_t n_out, n_beat;
+	bool clocked;   /* each tick is, for */
+	double longest; /* the longest */
 	unsigned n_down;
 	uint64_t random;
 };
@@ -177,6 +181,16 @@ static void delta_write(
 	wire_item_write(&d->w, &item);
 }
 
+static void tick(struct world *w)
+{
+	double began = w->clocked ? cpu_ns() : 0, spent;
+
+	gossip_tick(w->g, w->now);
+	spent = w->clocked ? cpu_ns() - began : 0;
+	w->longest = spent > w->longest ? spent : w->longest;
+	drain(w);
+}
+
 /* Time passes, with everything that the node and its neighbours do then. */
 static void pass(struct world *w, nsec_t duration, nsec_t *next_beat)
 {
@@ -192,8 +206,7 @@ static void pass(struct world *w, nsec_t duration, nsec_t *next_beat)
 			beat(w);
 			*next_beat += 250 * MSEC;
 		}
-		gossip_tick(w->g, w->now);
-		drain(w);
+		tick(w);
 	}
 	w->now = until;
 }
@@ -214,6 +227,7 @@ static void world_init(struct world *w, unsigned n)
 		die("calloc");
 	sim_graph(n, w->neighbours, w->n_of);
 	gossip_config_init(&config);
+	config.forget_after = FORGET_SECONDS * SEC;
 	config.id = sim_id(0);
 	config.incarnation = config.seed = 1;
 	sim_address(0, &config.address);
@@ -400,6 +414,7 @@ static double storm(struct world *w, struct costs *ret)
 	nsec_t next_beat = w->now;
 	double began = cpu_ns();
 	struct datagram d;
+	struct gossip_stats stats;
 	bool open = false;
 
 	if (!lost)
@@ -439,10 +454,17 @@ static double storm(struct world *w, struct costs *ret)
 		datagram_end(w, &d);
 	}
 	pass(w, 2 * SEC, &next_beat);
+	began = (cpu_ns() - began) / n;
 	ret->n_lost = n_lost;
 	ret->n_down = w->n_down;
+	w->clocked = true;
+	pass(w, (FORGET_SECONDS + 2) * SEC, &next_beat);
+	gossip_stats(w->g, &stats);
+	if (stats.n_members + w->n_down != w->n)
+		die("not forgotten");
+	ret->forget = w->longest;
 	free(lost);
-	return (cpu_ns() - began) / n;
+	return began;
 }
 
 /* The kernel's share in a datagram: from one socket to another of this machine. */
@@ -477,7 +499,7 @@ static void least(double *cost, double measured, unsigned round)
 
 static struct costs measure(unsigned n)
 {
-	struct costs c = {0};
+	struct costs c = {0}, last;
 
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		struct world w;
@@ -492,9 +514,12 @@ static struct costs measure(unsigned n)
 		least(&c.walk, walk(&w), round);
 		world_done(&w);
 		world_init(&w, n);
-		least(&c.storm, storm(&w, &c), round);
+		least(&c.storm, storm(&w, &last), round);
+		least(&c.forget, last.forget, round);
 		world_done(&w);
 	}
+	c.n_lost = last.n_lost;
+	c.n_down = last.n_down;
 	return c;
 }
 
@@ -534,6 +559,7 @@ int main(void)
 	ROW("  a walk over the whole table, ns", " %9.0f", c[i].walk);
 	ROW("30 % lost at once, each severed link, ns", " %9.0f", c[i].storm);
 	ROW("  of them known to be down", " %8.0f%%", 100.0 * c[i].n_down / c[i].n_lost);
+	ROW("  all forgotten at once, longest call, ns", " %9.0f", c[i].forget);
 	ROW("idle, of one processor, millionths", " %9.1f", c[i].idle / 1e3);
 	ROW("  its datagrams through the kernel", " %9.1f", c[i].n_idle * c[i].kernel / 1e3);
 	printf("\n");
@@ -544,6 +570,8 @@ int main(void)
 	target("change of a record, 10,000 of 100", c[2].change / c[0].change, 3);
 	target("edge, of a walk over the table, 10,000 members", c[2].edge / c[2].walk, 0.1);
 	target("severed link of a mass loss, 10,000 of 1,000", c[2].storm / c[1].storm, 6);
+	target("forgotten at once, of walks over the table, 10,000 members",
+		c[2].forget / c[2].walk, 30);
 	target("idle, of its datagrams through the kernel, 10,000 members",
 		c[2].idle / (c[2].n_idle * c[2].kernel), 2);
 	target("idle, 10,000 members of 100", c[2].idle / c[0].idle, 3);

@@ -727,6 +727,38 @@ static void test_many_lost_cost_little(void **state)
 	assert_true(bytes / 10 < 8500);
 }
 
+/* Those long down are forgotten, several at once; one of them comes back and is known again. */
+static void test_forgotten(void **state)
+{
+	struct sim_options o = sim_options(20, 28);
+	struct gossip_member m;
+	struct gossip_stats stats;
+	struct sim *s;
+
+	gossip_config_init(&o.config);
+	o.config.forget_after = 60 * SEC;
+	o.cold = true;
+	s = sim_new(&o);
+	sim_start_all(s, 50 * MSEC);
+	sim_run(s, 15 * SEC);
+	for (unsigned i = 3; i < 18; i += 5)
+		sim_crash(s, i);
+	sim_run(s, 30 * SEC);
+	assert_true(gossip_member_get(sim_gossip(s, 0), sim_id(8), &m));
+	sim_run(s, 35 * SEC);
+	for (unsigned i = 0; i < o.n; i++) {
+		if (!sim_running(s, i))
+			continue;
+		gossip_stats(sim_gossip(s, i), &stats);
+		assert_int_equal(stats.n_members, 17);
+		assert_int_equal(stats.n_lost, 0);
+		assert_false(gossip_member_get(sim_gossip(s, i), sim_id(8), &m));
+	}
+	assert_null(sim_check_quiet(s));
+	sim_start(s, 8);
+	ends_quiet(s, 20 * SEC);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -763,6 +795,7 @@ int main(void)
 		cmocka_unit_test(test_joins_where_many_are_known),
 		cmocka_unit_test(test_start_settles),
 		cmocka_unit_test(test_many_lost_cost_little),
+		cmocka_unit_test(test_forgotten),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
