@@ -19,7 +19,9 @@
  *    "no path" would be all that others know, and an agent's restart would look like a host's
  *    death. It names the incarnation and version that were tested; once its subject has started
  *    again, or gained a neighbour in a later version, it counts for nothing. (Not at any later
- *    version: in a split everyone's record changes while the last news still comes through.)
+ *    version: in a split everyone's record changes while the last news still comes through.) The
+ *    owner says in the record how long ago that was: who gets a whole record in place of the steps
+ *    cannot see it, and all are to count the same votes.
  *
  * Members are named by dense 16-bit indices; a record is 64 bytes, since everyone holds everyone's:
  * 10,000 members cost 0.7 MB. All digests are XORs of one hash per record, kept up to date.
@@ -524,10 +526,13 @@ static void record_changed(struct gossip *g, uint16_t m)
 	membership_record_changed(g, m);
 }
 
-static void version_stepped(struct member *m, uint64_t steps)
+/* The next version, which may gain it a neighbour: edge_add() begins to count anew. */
+static void version_step(struct gossip *g, struct member *m)
 {
-	m->since_add =
-		steps > (uint64_t)(UINT16_MAX - m->since_add) ? UINT16_MAX : m->since_add + steps;
+	digest_toggle(g, m);
+	m->version++;
+	digest_toggle(g, m);
+	m->since_add += m->since_add < UINT16_MAX;
 }
 
 static enum apply delta_apply(struct gossip *g, uint16_t m, const struct wire_item *item)
@@ -544,10 +549,7 @@ static enum apply delta_apply(struct gossip *g, uint16_t m, const struct wire_it
 		return APPLY_OLD;
 	if (member->version < item->delta.base)
 		return APPLY_GAP;
-	digest_toggle(g, member);
-	member->version++;
-	digest_toggle(g, member);
-	version_stepped(member, 1);
+	version_step(g, member);
 	for (unsigned i = 0; i < item->delta.n_ops; i++)
 		op_apply(g, m, &item->delta.ops[i]);
 	record_changed(g, m);
@@ -579,6 +581,7 @@ static enum apply own_record_seen(struct gossip *g, const struct wire_item *item
 		digest_toggle(g, self);
 		self->version = item->record.version + 1;
 		digest_toggle(g, self);
+		self->since_add = 0;
 		g->changed = g->now;
 		rumour_add_record(g, g->self, true);
 	}
@@ -646,17 +649,14 @@ static enum apply whole_apply(struct gossip *g, uint16_t m, const struct wire_it
 		return APPLY_OLD;
 	digest_toggle(g, member);
 	g->n_known += first;
-	version_stepped(member, member->incarnation == item->record.incarnation
-					? item->record.version - member->version
-					: 0);
-	if (member->incarnation != item->record.incarnation)
-		member->since_add = 0;
 	member->incarnation = item->record.incarnation;
 	member->version = item->record.version;
 	digest_toggle(g, member);
 	other = address_set(g, member, &item->record.address);
 	other |= metadata_set(g, m, item->record.metadata, item->record.n_metadata);
 	lists_replace(g, m, item); /* may move g->members */
+	g->members[m].since_add =
+		item->record.since_add < UINT16_MAX ? item->record.since_add : UINT16_MAX;
 	record_changed(g, m);
 	if (g->members[m].parent == NONE && item->record.age > 0)
 		absent_age(g, m, item->record.age);
@@ -718,6 +718,7 @@ void record_item(const struct gossip *g, uint16_t m, struct wire_item *ret)
 	ret->record.metadata = NULL;
 	ret->record.n_metadata = metadata_get(g, m, &ret->record.metadata);
 	ret->record.age = absent ? (g->now - absent->since) / SEC + 1 : 0;
+	ret->record.since_add = member->since_add;
 }
 
 static void own_step(struct gossip *g, enum wire_op op, uint16_t subject, bool urgent)
@@ -729,13 +730,10 @@ static void own_step(struct gossip *g, enum wire_op op, uint16_t subject, bool u
 		.version = g->members[subject].version,
 		.boot = wire_boot(g->members[subject].incarnation)};
 
-	if (!rumour_own_pending(g)) {
-		digest_toggle(g, self);
-		self->version++;
-		digest_toggle(g, self);
-	} else {
+	if (!rumour_own_pending(g))
+		version_step(g, self);
+	else
 		base--;
-	}
 	op_apply(g, g->self, &said);
 	g->changed = g->now;
 	rumour_own(g, &said, subject, urgent, base);
@@ -792,9 +790,7 @@ int own_metadata(struct gossip *g, const void *bytes, size_t n)
 
 	if (!metadata_set(g, g->self, bytes, n))
 		return g->fault;
-	digest_toggle(g, self);
-	self->version++;
-	digest_toggle(g, self);
+	version_step(g, self);
 	g->changed = g->now;
 	rumour_add_record(g, g->self, false);
 	return g->fault;

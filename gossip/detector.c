@@ -68,8 +68,6 @@
  * there, and a test by TCP alone lasts a second: a crash in a hundred was known that much later.) */
 #define BY_LINK_CLEAN 2
 #define BY_LINK_TRIES 2
-/* Of loss, which is counted in 65536ths. */
-#define PERCENT 655
 /* Word is said three times where more than 1 % is lost. */
 #define WORD_LOSS PERCENT
 #define WORD_ROUNDS 3

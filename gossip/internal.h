@@ -28,6 +28,8 @@
 /* Lateness of the own loop after which what was read is no proof that anybody is still there: all
  * neighbours are tested, and no verdict is given for a while. */
 #define LONG_PAUSE (500 * MSEC)
+/* Of loss, which is counted in 65536ths. */
+#define PERCENT 655
 
 /* One member's record, compact: 64 bytes, since everyone holds everyone's. */
 struct member {
@@ -35,7 +37,7 @@ struct member {
 	uint64_t version;
 	uint8_t host[4]; /* IPv4; or the big-endian index of an IPv6 address in g->v6 */
 	uint16_t port;
-	uint16_t since_add; /* versions since it last gained a neighbour, as far as seen */
+	uint16_t since_add; /* versions since it last gained a neighbour, as its owner counts */
 	uint8_t family : 4, n_neighbours : 4;
 	uint8_t status : 3; /* enum gossip_status, as announced */
 	uint8_t n_lost : 5; /* entries in g->lost with this owner */

@@ -376,6 +376,7 @@ static void record_write(struct writer *w, const struct wire_item *item)
 	write_varint(w, item->record.n_metadata);
 	write_bytes(w, item->record.metadata, item->record.n_metadata);
 	write_varint(w, item->record.age);
+	write_varint(w, item->record.since_add);
 }
 
 static bool record_lists_read(struct reader *r, struct wire_item *item)
@@ -412,6 +413,7 @@ static bool record_read(struct reader *r, struct wire_item *item)
 		return false;
 	item->record.metadata = read_span(r, item->record.n_metadata);
 	item->record.age = read_varint(r);
+	item->record.since_add = read_varint(r);
 	return r->ok && item->record.incarnation != 0;
 }
 

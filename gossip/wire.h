@@ -27,7 +27,7 @@
  *	  record     owner ref | incarnation (64) | version varint | address
  *	             | n (8), n neighbours' refs
  *	             | m (8), m times: op (8), ref, boot (16), version varint
- *	             | length varint, metadata | age varint
+ *	             | length varint, metadata | age varint | since_add varint
  *	PULL       ids (64 each)               send me these records
  *	HELLO      id (64) | incarnation (64) | to (64) | number (32) | purpose (8) | digest (64)
  *	           | one NEWS item: the sender's record
@@ -219,6 +219,7 @@ struct wire_item {
 			const uint8_t *metadata; /* in the bytes that were read */
 			size_t n_metadata;
 			uint64_t age; /* seconds without a path to it, plus one; 0: there is one */
+			uint64_t since_add; /* versions since its owner last gained a neighbour */
 		} record;
 	};
 };

@@ -113,6 +113,7 @@ static struct wire_item record(void)
 	item.record.metadata = (const uint8_t *)"master";
 	item.record.n_metadata = 6;
 	item.record.age = 61;
+	item.record.since_add = 5;
 	return item;
 }
 
@@ -145,7 +146,7 @@ static void test_news(void **state)
 	assert_true(got.owner == A && got.record.incarnation == whole.record.incarnation &&
 		    got.record.version == 300 && got.record.neighbours[1] == C &&
 		    got.record.n_lost == 1 && got.record.lost[0].op == OP_STALLED &&
-		    got.record.n_metadata == 6 && got.record.age == 61);
+		    got.record.n_metadata == 6 && got.record.age == 61 && got.record.since_add == 5);
 	assert_memory_equal(got.record.metadata, "master", 6);
 	assert_false(wire_item_next(&r, &got));
 	assert_true(r.ok);
@@ -267,7 +268,7 @@ static void test_newer_versions_are_read(void **state)
 	longer[2] = (w.n - 3 + 9) >> 7;
 	reader_init(&r, longer, w.n + 9);
 	assert_true(wire_item_next(&r, &got));
-	assert_true(got.owner == A && got.record.age == 61);
+	assert_true(got.owner == A && got.record.since_add == 5);
 	assert_int_equal(reader_left(&r), 0);
 }
 
