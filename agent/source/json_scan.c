@@ -1,59 +1,35 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One state machine over bytes. Between two calls everything is in `struct json_scan`; within
- * a call each state's function runs over the bytes it can take and hands on a pointer.
+ * One state machine over bytes. Between two calls everything is in `struct json_scan`; within a
+ * call each state's function runs over the bytes it can take and hands on a pointer.
  *
- * The paths become a tree of nodes. Each open bracket has a level, and each level a
- * node, or NONE where nothing below is wanted: there the scanner only checks the grammar, and
- * neither keys nor values are looked at. Most bytes of a document are in such places and
- * inside strings, hence the two things done for speed: strings are crossed 16 bytes at
- * a time, and the way through a value without a node has no calls.
+ * Each open bracket has a level, and each level a node of the tree of paths, or NONE where nothing
+ * below is wanted: there only the grammar is checked, and neither keys nor values are looked at.
  *
- * An element is collected by projection: the members on its table of inner paths are written
- * to the buffer, with their keys as the table spells them, and the others are not. A
- * member with no longer path below it is taken whole: its bytes are copied in runs, as
- * they stand.
+ * Most bytes are in elements (tasks) and in what is not wanted at all (completed tasks), and there
+ * in objects that are all alike. Both are regions: values in which the runs between scalars are
+ * remembered (json_runs.h). In a region, behind each scalar, the scanner first tries to jump over
+ * the next run and the scalar behind it (follow_runs()); where it cannot, it goes on byte by byte,
+ * and learns the run. The levels are not kept up while it jumps, but made again from the last run's
+ * place when it stops.
  */
 #include "agent/source/json_scan.h"
+
+#include "agent/source/json_lex.h"
+#include "agent/source/json_runs.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
 
-#define NONE (-1)
-/* Nodes of all paths of a table; vipd's has about 90. */
-#define NODES_MAX 128
-/* Longer keys are in no table. */
-#define KEY_MAX 32
-
-/* Lists in which a node's children stand, by length and first letter of their keys: of the
- * keys in a task most then need no comparison, and the others one. */
-#define BUCKETS 16
-
-struct node {
-	const char *key; /* NULL: the elements of an array */
-	uint8_t n_key, n_lead;
-	char lead[KEY_MAX + 4]; /* what goes before such a value in an element: ,"key": */
-	uint8_t flags;
-	uint8_t bit;  /* its number among its siblings */
-	int16_t path; /* index into the table; NONE for those inside an element */
-	int16_t parent, array_child;
-	int16_t next; /* of the children of one parent in one bucket */
-	uint8_t n_children;
-	int16_t children[BUCKETS];
-};
+#define NONE JSON_NODE_NONE
 
 struct level {
-	uint64_t begin;
-	uint32_t seen; /* children (by bit) that have occurred */
+	uint64_t begin; /* outside of regions */
+	uint32_t seen;  /* likewise: children (by bit) that have occurred */
 	int16_t node;
+	int16_t place; /* in regions */
 	bool object;
-	bool written; /* projection: a member or element was written, so a comma comes next */
 };
 
 enum state {
@@ -62,6 +38,7 @@ enum state {
 	STATE_FIRST_KEY,     /* a key or "}" */
 	STATE_KEY,
 	STATE_COLON,
+	STATE_RUN,   /* as AFTER, behind a scalar of a region */
 	STATE_AFTER, /* a comma or the closing bracket */
 	STATE_STRING,
 	STATE_ESCAPE,
@@ -72,45 +49,48 @@ enum state {
 	STATE_FAILED,
 };
 
-/* Where in a number: what has been read last. */
-enum number {
-	NUMBER_MINUS,
-	NUMBER_ZERO,
-	NUMBER_INTEGER,
-	NUMBER_POINT,
-	NUMBER_FRACTION,
-	NUMBER_E,
-	NUMBER_E_SIGN,
-	NUMBER_EXPONENT,
+/* What becomes of a string's characters. */
+enum text {
+	TEXT_SKIP,
+	TEXT_KEY,
+	TEXT_VALUE,
 };
 
-#define PROBE_OFF 3 /* letters of "vip" that a string can have matched without being found */
+#define NOWHERE SIZE_MAX
 
 struct json_scan {
 	enum state state;
-	enum number number;
+	enum json_number_state number;
+	enum text text;
 	const char *literal; /* the rest of it that must come */
-	int16_t node;        /* of the value that comes next */
+	int16_t node;        /* of the value that comes next, or of the scalar under way */
 	bool is_key;         /* the string is a key */
-	bool keying;         /* and is collected in `key` */
-	uint8_t probe;       /* letters of "vip" that the string began with */
 	uint8_t n_hex;       /* digits still to come */
 	uint16_t code;       /* of \uXXXX */
-	size_t n_key;        /* may exceed KEY_MAX: such a key matches nothing */
-	char key[KEY_MAX];
+	uint16_t high; /* first half of a surrogate pair whose second is still to come; 0: none */
+	size_t n_key;  /* may exceed JSON_KEY_MAX: such a key matches nothing */
+	char key[JSON_KEY_MAX];
 
 	size_t depth, max_depth;
 	struct level *levels;
 
-	/* The element that is being collected. */
-	bool in_element, taking, watch;
-	size_t element_depth, take_depth;
-	const char *run; /* while taking: what is not copied yet begins here */
-	int16_t take_node;
+	/* The element or region under way; one may be both. */
+	bool in_element, in_region;
+	size_t base; /* brackets open around it; NOWHERE: there is none */
+
 	struct json_element element;
-	size_t mark_begin, mark_end; /* in buf; equal: none */
-	char *buf;
-	size_t n_buf, buf_allocated, max_element;
+	size_t max_element;
+	struct json_tokens tokens;
+	const char *raw; /* of the number that is collected, what of it is in this chunk; or NULL */
+	size_t text_begin; /* of the scalar's text among the tokens */
+	size_t mark;       /* 1 + where among the tokens the marked value is; 0: there is none */
+
+	struct json_runs runs;
+	struct json_run *last; /* the last run; NULL: not known */
+	const char
+		*run; /* where the run under way began in this chunk; NULL: before it, or none is */
+	size_t run_tokens; /* tokens before it */
+	int16_t run_place;
 
 	uint64_t offset; /* of the chunk in the document */
 	const char *chunk;
@@ -118,141 +98,28 @@ struct json_scan {
 	void *userdata;
 	char error[160];
 
-	size_t n_nodes;
-	struct node nodes[NODES_MAX];
+	struct json_paths paths;
 };
-
-/* ---- the tree of paths ---- */
-
-static void node_init(struct node *n)
-{
-	*n = (struct node){.path = NONE, .parent = NONE, .array_child = NONE, .next = NONE};
-	for (size_t i = 0; i < BUCKETS; i++)
-		n->children[i] = NONE;
-}
-
-static inline size_t bucket(const char *key, size_t n_key)
-{
-	return n_key ? (n_key * 5 + (unsigned char)*key) % BUCKETS : 0;
-}
-
-static int16_t node_new(struct json_scan *s, int16_t parent, const char *key, size_t n_key)
-{
-	struct node *n = &s->nodes[s->n_nodes], *up = &s->nodes[parent];
-
-	if (s->n_nodes == NODES_MAX || n_key > KEY_MAX || up->n_children == 32)
-		abort();
-	node_init(n);
-	n->key = key;
-	n->n_key = (uint8_t)n_key;
-	n->parent = parent;
-	if (!key) {
-		n->n_lead = (uint8_t)snprintf(n->lead, sizeof n->lead, ",");
-		return up->array_child = (int16_t)s->n_nodes++;
-	}
-	n->n_lead = (uint8_t)snprintf(n->lead, sizeof n->lead, ",\"%.*s\":", (int)n_key, key);
-	n->bit = up->n_children++;
-	n->next = up->children[bucket(key, n_key)];
-	return up->children[bucket(key, n_key)] = (int16_t)s->n_nodes++;
-}
-
-static int16_t node_child(const struct json_scan *s, int16_t parent, const char *key, size_t n_key)
-{
-	int16_t i = s->nodes[parent].children[bucket(key, n_key)];
-
-	for (; i != NONE; i = s->nodes[i].next)
-		if (s->nodes[i].n_key == n_key && memcmp(s->nodes[i].key, key, n_key) == 0)
-			break;
-	return i;
-}
-
-static int16_t node_of_path(struct json_scan *s, int16_t root, const char *path)
-{
-	int16_t at = root;
-
-	while (*path) {
-		size_t n = strcspn(path, ".[");
-		int16_t next;
-
-		if (n) {
-			next = node_child(s, at, path, n);
-			at = next != NONE ? next : node_new(s, at, path, n);
-			path += n;
-		}
-		if (strncmp(path, "[]", 2) == 0) {
-			next = s->nodes[at].array_child;
-			at = next != NONE ? next : node_new(s, at, NULL, 0);
-			path += 2;
-		}
-		path += *path == '.';
-	}
-	return at;
-}
-
-static void nodes_compile_inner(struct json_scan *s, int16_t root, const struct json_path *inner)
-{
-	for (; inner->path; inner++)
-		s->nodes[node_of_path(s, root, inner->path)].flags |= (uint8_t)inner->flags;
-}
-
-static void nodes_share(struct json_scan *s, int16_t at, int16_t same)
-{
-	s->nodes[at].n_children = s->nodes[same].n_children;
-	memcpy(s->nodes[at].children, s->nodes[same].children, sizeof s->nodes[at].children);
-}
-
-/* An element's inner paths hang below its node; elements with the same table share them. */
-static void nodes_compile(struct json_scan *s, const struct json_path *paths)
-{
-	s->n_nodes = 1;
-	node_init(&s->nodes[0]);
-	for (size_t i = 0; paths[i].path; i++) {
-		int16_t at = node_of_path(s, 0, paths[i].path), same = NONE;
-
-		s->nodes[at].flags = (uint8_t)paths[i].flags;
-		s->nodes[at].path = (int16_t)i;
-		if (!paths[i].inner)
-			continue;
-		for (size_t j = 0; j < i && same == NONE; j++)
-			if (paths[j].inner == paths[i].inner)
-				same = node_of_path(s, 0, paths[j].path);
-		if (same == NONE)
-			nodes_compile_inner(s, at, paths[i].inner);
-		else
-			nodes_share(s, at, same);
-	}
-}
-
-bool json_scan_within(const struct json_scan *s, size_t path, size_t ancestor)
-{
-	for (size_t i = 0; i < s->n_nodes; i++) {
-		if (s->nodes[i].path != (int16_t)path)
-			continue;
-		for (int16_t at = (int16_t)i; at != NONE; at = s->nodes[at].parent)
-			if (s->nodes[at].path == (int16_t)ancestor)
-				return true;
-		return false;
-	}
-	return false;
-}
 
 /* ---- life and errors ---- */
 
-struct json_scan *json_scan_new(const struct json_path *paths, const struct json_events *events,
-	void *userdata, size_t depth, size_t element)
+struct json_scan *json_scan_new(const struct json_path *paths, const char *const *fields,
+	const struct json_events *events, void *userdata, size_t depth, size_t element)
 {
-	struct json_scan *s = calloc(1, sizeof *s);
+	struct json_scan *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		abort();
-	s->levels = calloc(depth + 1, sizeof *s->levels);
+	s->levels = calloc(depth + 1, sizeof(*s->levels));
 	if (!s->levels)
 		abort();
 	s->max_depth = depth;
 	s->max_element = element;
 	s->events = events;
 	s->userdata = userdata;
-	nodes_compile(s, paths);
+	s->base = NOWHERE;
+	json_paths_compile(&s->paths, paths, fields);
+	json_runs_init(&s->runs);
 	return s;
 }
 
@@ -260,10 +127,24 @@ struct json_scan *json_scan_free(struct json_scan *s)
 {
 	if (!s)
 		return NULL;
+	json_runs_done(&s->runs);
 	free(s->levels);
-	free(s->buf);
+	free(s->tokens.bytes);
 	free(s);
 	return NULL;
+}
+
+void json_scan_restart(struct json_scan *s)
+{
+	s->state = STATE_VALUE;
+	s->node = 0;
+	s->depth = 0;
+	s->in_element = s->in_region = false;
+	s->base = NOWHERE;
+	s->raw = s->run = NULL;
+	s->last = NULL;
+	s->offset = 0;
+	s->error[0] = '\0';
 }
 
 __attribute__((format(printf, 3, 0))) static int fail(
@@ -277,8 +158,8 @@ __attribute__((format(printf, 3, 0))) static int fail(
 	if (at)
 		s->offset += (uint64_t)(at - s->chunk);
 	s->chunk = NULL;
-	n = snprintf(s->error, sizeof s->error, "byte %llu: ", (unsigned long long)s->offset);
-	vsnprintf(s->error + n, sizeof s->error - (size_t)n, format, args);
+	n = snprintf(s->error, sizeof(s->error), "byte %llu: ", (unsigned long long)s->offset);
+	vsnprintf(s->error + n, sizeof(s->error) - (size_t)n, format, args);
 	return -EBADMSG;
 }
 
@@ -321,45 +202,83 @@ uint64_t json_scan_position(const struct json_scan *s)
 	return s->offset;
 }
 
-/* ---- collecting an element ---- */
-
-static void buf_grow(struct json_scan *s, size_t n)
+bool json_scan_within(const struct json_scan *s, size_t path, size_t ancestor)
 {
-	size_t want = s->buf_allocated ? s->buf_allocated : 4096;
-
-	while (want - s->n_buf < n)
-		want *= 2;
-	s->buf = realloc(s->buf, want);
-	if (!s->buf)
-		abort();
-	s->buf_allocated = want;
+	return json_paths_within(&s->paths, path, ancestor);
 }
 
-static inline void buf_append(struct json_scan *s, const char *bytes, size_t n)
+/* ---- collecting an element ---- */
+
+/* True if the element has room for so many bytes more. Once it has not, none of it is wanted. */
+static inline bool has_room(struct json_scan *s, size_t n)
+{
+	if (!s->element.too_large && n <= s->max_element - s->tokens.n)
+		return true;
+	s->element.too_large = true;
+	return false;
+}
+
+static inline void put_token(struct json_scan *s, int16_t node, enum json_kind kind)
+{
+	if (!s->in_element || node == NONE || !has_room(s, 2))
+		return;
+	if (s->paths.nodes[node].flags & JSON_PATH_MARK && kind != JSON_CLOSE)
+		s->mark = 1 + s->tokens.n;
+	json_tokens_put(&s->tokens, kind, s->paths.nodes[node].field);
+}
+
+/* A string or number begins. True if its text is wanted. */
+static inline bool put_begin(struct json_scan *s, int16_t node, enum json_kind kind)
+{
+	if (!s->in_element || node == NONE || !has_room(s, JSON_TOKEN_HEAD + 1))
+		return false;
+	if (s->paths.nodes[node].flags & JSON_PATH_MARK)
+		s->mark = 1 + s->tokens.n;
+	s->text_begin = json_tokens_begin(&s->tokens, kind, s->paths.nodes[node].field);
+	return true;
+}
+
+/* More of its text; one byte of room is kept for the NUL. */
+static inline void put_text(struct json_scan *s, const char *bytes, size_t n)
+{
+	if (has_room(s, n + 1))
+		json_tokens_append(&s->tokens, bytes, n);
+}
+
+static bool is_vip(const char *text, size_t n)
+{
+	return n >= 3 && (text[0] | 0x20) == 'v' && (text[1] | 0x20) == 'i' &&
+	       (text[2] | 0x20) == 'p';
+}
+
+static inline void watch(struct json_scan *s, int16_t node, const char *text, size_t n)
+{
+	if (s->paths.nodes[node].flags & JSON_PATH_WATCH)
+		s->element.watched |= is_vip(text, n);
+}
+
+static void put_end(struct json_scan *s, int16_t node)
 {
 	if (s->element.too_large)
 		return;
-	if (n > s->max_element - s->n_buf) {
-		s->element.too_large = true;
-		return;
-	}
-	if (n > s->buf_allocated - s->n_buf)
-		buf_grow(s, n);
-	memcpy(s->buf + s->n_buf, bytes, n);
-	s->n_buf += n;
+	watch(s, node, s->tokens.bytes + s->text_begin, s->tokens.n - s->text_begin);
+	json_tokens_end(&s->tokens, s->text_begin);
 }
 
-/* Comma and key before a value inside an element. */
-static void write_lead(struct json_scan *s, const struct node *n)
+/* A whole string or number without escapes. */
+static inline void put_scalar(
+	struct json_scan *s, int16_t node, enum json_kind kind, const char *text, size_t n)
 {
-	struct level *up = &s->levels[s->depth - 1];
-	size_t no_comma = up->written ? 0 : 1;
-
-	up->written = true;
-	buf_append(s, n->lead + no_comma, n->n_lead - no_comma);
+	if (!s->in_element || node == NONE || !has_room(s, JSON_TOKEN_HEAD + n + 1))
+		return;
+	if (s->paths.nodes[node].flags & JSON_PATH_MARK)
+		s->mark = 1 + s->tokens.n;
+	watch(s, node, text, n);
+	json_tokens_put_text(&s->tokens, kind, s->paths.nodes[node].field, text, n);
 }
 
-static int tell_begin(struct json_scan *s, const struct node *n, enum json_kind kind, const char *p)
+static int tell_begin(
+	struct json_scan *s, const struct json_node *n, enum json_kind kind, const char *p)
 {
 	struct level *up = s->depth ? &s->levels[s->depth - 1] : NULL;
 	struct json_begin begin = {.path = (size_t)n->path,
@@ -374,78 +293,102 @@ static int tell_begin(struct json_scan *s, const struct node *n, enum json_kind 
 	return s->events->begin(s->userdata, &begin);
 }
 
-static void element_begin(struct json_scan *s, const struct node *n, const char *p)
+/* A value begins outside of elements and regions: it may be one, or both. */
+static int outer_begin(struct json_scan *s, enum json_kind kind, const char *p)
 {
-	s->in_element = true;
-	s->element_depth = s->depth;
-	s->n_buf = s->mark_begin = s->mark_end = 0;
+	const struct json_node *n = s->node == NONE ? NULL : &s->paths.nodes[s->node];
+
+	if (n && n->flags & JSON_PATH_BEGIN && tell_begin(s, n, kind, p) < 0)
+		return -EBADMSG;
+	s->in_element = n && n->flags & JSON_PATH_ELEMENT;
+	s->in_region = (s->in_element || !n) && (kind == JSON_OBJECT || kind == JSON_ARRAY);
+	if (!s->in_element && !s->in_region)
+		return 0;
+	s->base = s->depth;
+	s->tokens.n = s->mark = 0;
 	s->element = (struct json_element){
-		.path = (size_t)n->path, .begin = s->offset + (uint64_t)(p - s->chunk)};
+		.path = n ? (size_t)n->path : 0, .begin = s->offset + (uint64_t)(p - s->chunk)};
+	if (s->in_region)
+		s->last = json_runs_start(&s->runs, s->node, s->depth);
+	return 0;
 }
 
-/* A value begins that has a node. Returns the node of its inside: NONE if nothing in it is
- * wanted by itself. */
-static int16_t wanted_begin(struct json_scan *s, int16_t node, enum json_kind kind, const char *p)
-{
-	const struct node *n = &s->nodes[node];
-	bool container = kind == JSON_KIND_OBJECT || kind == JSON_KIND_ARRAY;
-
-	if (n->flags & JSON_PATH_BEGIN && tell_begin(s, n, kind, p) < 0)
-		return NONE;
-	if (n->flags & JSON_PATH_ELEMENT)
-		element_begin(s, n, p);
-	else if (s->in_element)
-		write_lead(s, n);
-	if (!s->in_element)
-		return node;
-	if (container && (n->n_children || n->array_child != NONE)) {
-		buf_append(s, p, 1);
-		return node;
-	}
-	s->taking = true;
-	s->take_depth = s->depth;
-	s->take_node = node;
-	s->run = p;
-	s->watch = n->flags & JSON_PATH_WATCH;
-	if (n->flags & JSON_PATH_MARK)
-		s->mark_begin = s->n_buf;
-	return NONE;
-}
-
-static void take_end(struct json_scan *s, const char *p)
-{
-	buf_append(s, s->run, (size_t)(p - s->run));
-	s->taking = s->watch = false;
-	if (s->nodes[s->take_node].flags & JSON_PATH_MARK)
-		s->mark_end = s->n_buf;
-}
-
-static int element_end(struct json_scan *s)
+static int outer_end(struct json_scan *s)
 {
 	struct json_element *e = &s->element;
 
+	s->in_region = false;
+	s->base = NOWHERE;
+	if (!s->in_element)
+		return 0;
 	s->in_element = false;
-	e->text = e->too_large ? "" : s->buf;
-	e->n_text = e->too_large ? 0 : s->n_buf;
-	if (!e->too_large && s->mark_end > s->mark_begin) {
-		e->mark = s->buf + s->mark_begin;
-		e->n_mark = s->mark_end - s->mark_begin;
-	}
+	e->tokens = e->too_large ? "" : s->tokens.bytes;
+	e->n_tokens = e->too_large ? 0 : s->tokens.n;
+	e->mark = s->mark && !e->too_large ? s->tokens.bytes + s->mark - 1 : NULL;
 	return s->events->element(s->userdata, e);
+}
+
+/* ---- runs ---- */
+
+/* From here to the next scalar is a run. */
+static inline void run_begin(struct json_scan *s, const char *p)
+{
+	s->run = p;
+	s->run_tokens = s->tokens.n;
+	if (s->depth > s->base)
+		s->run_place = s->levels[s->depth - 1].place;
+	else
+		s->run_place = s->last ? s->last->to : JSON_PLACE_NONE;
+}
+
+/* It ends at p, before the scalar at this node. */
+static void run_end(struct json_scan *s, const char *p, enum json_kind then, int16_t node)
+{
+	size_t n = s->run ? (size_t)(p - s->run) : 0, n_tokens = s->tokens.n - s->run_tokens;
+	int16_t to = s->depth > s->base ? s->levels[s->depth - 1].place : JSON_PLACE_NONE;
+	struct json_run run;
+
+	if (!s->run || s->run_place == JSON_PLACE_NONE ||
+		(to == JSON_PLACE_NONE && then != JSON_CLOSE) || n > JSON_RUN_TEXT ||
+		n_tokens > JSON_RUN_TOKENS || s->element.too_large) {
+		s->run = NULL;
+		s->last = NULL;
+		return;
+	}
+	run = (struct json_run){.from = s->run_place,
+		.to = to,
+		.node = node,
+		.then = (uint8_t)then,
+		.n_text = (uint8_t)n,
+		.n_tokens = (uint8_t)n_tokens};
+	if (s->mark > s->run_tokens)
+		run.mark = (uint8_t)(s->mark - s->run_tokens);
+	memcpy(run.text, s->run, n);
+	if (n_tokens)
+		memcpy(run.tokens, s->tokens.bytes + s->run_tokens, n_tokens);
+	s->last = json_runs_learn(&s->runs, s->last, &run);
+	s->run = NULL;
 }
 
 /* ---- values ---- */
 
-/* A value is complete; p is behind it. Returns p, or NULL. */
+/* A value is complete that is no scalar of a region; p is behind it. Returns p, or NULL. */
 static inline const char *value_end(struct json_scan *s, const char *p)
 {
 	s->state = s->depth ? STATE_AFTER : STATE_END;
-	if (!s->in_element)
+	if (s->depth != s->base)
 		return p;
-	if (s->taking && s->depth == s->take_depth)
-		take_end(s, p);
-	if (!s->taking && s->depth == s->element_depth && element_end(s) < 0)
-		return NULL;
+	if (s->in_region)
+		run_end(s, p, JSON_CLOSE, NONE);
+	return outer_end(s) < 0 ? NULL : p;
+}
+
+/* A string or number is complete. */
+static inline const char *scalar_end(struct json_scan *s, const char *p)
+{
+	if (!s->in_region)
+		return value_end(s, p);
+	s->state = STATE_RUN;
 	return p;
 }
 
@@ -456,37 +399,35 @@ static inline const char *skip_space(const char *p, const char *end)
 	return p;
 }
 
-static inline void string_begin(struct json_scan *s, bool is_key)
+static inline void string_begin(struct json_scan *s, bool is_key, enum text text)
 {
 	s->state = STATE_STRING;
 	s->is_key = is_key;
-	s->keying = is_key && s->levels[s->depth - 1].node != NONE;
+	s->text = text;
 	s->n_key = 0;
-	s->probe = s->watch ? 0 : PROBE_OFF;
+	s->high = 0;
 }
 
-/* The usual next byte is taken at once: a turn through the loop costs more than most tokens. */
-static inline const char *chain_key(struct json_scan *s, const char *p, const char *end)
+static inline const char *key_begin(struct json_scan *s, const char *p)
 {
-	if (p == end || *p != '"')
-		return p;
-	string_begin(s, true);
+	string_begin(s, true, s->levels[s->depth - 1].node == NONE ? TEXT_SKIP : TEXT_KEY);
 	return p + 1;
 }
 
-static inline const char *scan_open(
-	struct json_scan *s, const char *p, const char *end, bool object, int16_t inside)
+static const char *scan_open(struct json_scan *s, const char *p, enum json_kind kind, int16_t up)
 {
+	int16_t node = s->node;
+	bool object = kind == JSON_OBJECT;
+
 	if (s->depth == s->max_depth)
 		return fail_at(s, p, "nested deeper than %zu", s->max_depth);
-	s->levels[s->depth++] = (struct level){
-		.begin = s->offset + (uint64_t)(p - s->chunk), .node = inside, .object = object};
-	if (object) {
-		s->state = STATE_FIRST_KEY;
-		return chain_key(s, p + 1, end);
-	}
-	s->state = STATE_FIRST_ELEMENT;
-	s->node = inside == NONE ? NONE : s->nodes[inside].array_child;
+	put_token(s, node, kind);
+	s->levels[s->depth++] = (struct level){.begin = s->offset + (uint64_t)(p - s->chunk),
+		.node = node,
+		.place =
+			s->in_region ? json_runs_open(&s->runs, up, node, object) : JSON_PLACE_NONE,
+		.object = object};
+	s->state = object ? STATE_FIRST_KEY : STATE_FIRST_ELEMENT;
 	return p + 1;
 }
 
@@ -496,8 +437,7 @@ static const char *scan_close(struct json_scan *s, const char *p)
 
 	if (*p != (level->object ? '}' : ']'))
 		return unexpected(s, p, level->object ? "',' or '}'" : "',' or ']'");
-	if (level->node != NONE && s->in_element)
-		buf_append(s, p, 1);
+	put_token(s, level->node, JSON_CLOSE);
 	s->depth--;
 	return value_end(s, p + 1);
 }
@@ -506,69 +446,104 @@ static inline enum json_kind kind_of(char c)
 {
 	switch (c) {
 	case '{':
-		return JSON_KIND_OBJECT;
+		return JSON_OBJECT;
 	case '[':
-		return JSON_KIND_ARRAY;
+		return JSON_ARRAY;
 	case '"':
-		return JSON_KIND_STRING;
+		return JSON_STRING;
 	case '-':
 	case '0' ... '9':
-		return JSON_KIND_NUMBER;
+		return JSON_NUMBER;
 	case 't':
+		return JSON_TRUE;
 	case 'f':
+		return JSON_FALSE;
 	case 'n':
-		return JSON_KIND_LITERAL;
+		return JSON_NULL;
 	default:
-		return JSON_KIND_NONE;
+		return JSON_NONE;
 	}
 }
 
-static inline const char *scan_value(struct json_scan *s, const char *p, const char *end)
+static const char *follow_runs(struct json_scan *s, const char *p, const char *end);
+
+static const char *scan_region(
+	struct json_scan *s, const char *p, const char *end, enum json_kind kind)
+{
+	const char *q = follow_runs(s, p, end);
+
+	if (q != p)
+		return q;
+	run_begin(s, p);
+	return scan_open(s, p, kind, s->run_place);
+}
+
+static const char *scan_value(struct json_scan *s, const char *p, const char *end)
 {
 	enum json_kind kind;
-	int16_t inside = NONE;
 
 	p = skip_space(p, end);
 	if (p == end)
 		return p;
 	kind = kind_of(*p);
-	if (s->node != NONE && kind != JSON_KIND_NONE) {
-		inside = wanted_begin(s, s->node, kind, p);
-		if (s->state == STATE_FAILED)
+	if (s->base == NOWHERE && kind != JSON_NONE) {
+		if (outer_begin(s, kind, p) < 0)
 			return NULL;
+		if (s->in_region)
+			return scan_region(s, p, end, kind);
 	}
 	switch (kind) {
-	case JSON_KIND_OBJECT:
-	case JSON_KIND_ARRAY:
-		return scan_open(s, p, end, kind == JSON_KIND_OBJECT, inside);
-	case JSON_KIND_STRING:
-		string_begin(s, false);
+	case JSON_OBJECT:
+	case JSON_ARRAY:
+		return scan_open(
+			s, p, kind, s->depth ? s->levels[s->depth - 1].place : JSON_PLACE_NONE);
+	case JSON_STRING:
+		if (s->in_region)
+			run_end(s, p + 1, kind, s->node);
+		string_begin(s, false, put_begin(s, s->node, kind) ? TEXT_VALUE : TEXT_SKIP);
 		return p + 1;
-	case JSON_KIND_NUMBER:
+	case JSON_NUMBER:
+		if (s->in_region)
+			run_end(s, p, kind, s->node);
+		s->raw = put_begin(s, s->node, kind) ? p : NULL;
 		s->state = STATE_NUMBER;
-		s->number = *p == '-' ? NUMBER_MINUS : *p == '0' ? NUMBER_ZERO : NUMBER_INTEGER;
+		s->number = json_number_begin(*p);
 		return p + 1;
-	case JSON_KIND_LITERAL:
+	case JSON_TRUE:
+	case JSON_FALSE:
+	case JSON_NULL:
+		put_token(s, s->node, kind);
 		s->state = STATE_LITERAL;
-		s->literal = *p == 't' ? "rue" : *p == 'f' ? "alse" : "ull";
+		s->literal = kind == JSON_TRUE ? "rue" : kind == JSON_FALSE ? "alse" : "ull";
 		return p + 1;
-	case JSON_KIND_NONE:
+	case JSON_NONE:
+	case JSON_BINARY:
+	case JSON_CLOSE:
 		break;
 	}
 	return unexpected(s, p, "a value");
 }
 
+static inline int16_t array_child(const struct json_scan *s)
+{
+	int16_t node = s->levels[s->depth - 1].node;
+
+	return node == NONE ? NONE : s->paths.nodes[node].array_child;
+}
+
 static const char *scan_first_element(struct json_scan *s, const char *p, const char *end)
 {
 	p = skip_space(p, end);
-	if (p < end && *p == ']')
+	if (p == end)
+		return p;
+	if (*p == ']')
 		return scan_close(s, p);
-	if (p < end)
-		s->state = STATE_VALUE;
+	s->node = array_child(s);
+	s->state = STATE_VALUE;
 	return p;
 }
 
-static inline const char *scan_key(struct json_scan *s, const char *p, const char *end)
+static const char *scan_key(struct json_scan *s, const char *p, const char *end)
 {
 	p = skip_space(p, end);
 	if (p == end)
@@ -577,8 +552,7 @@ static inline const char *scan_key(struct json_scan *s, const char *p, const cha
 		return scan_close(s, p);
 	if (*p != '"')
 		return unexpected(s, p, s->state == STATE_KEY ? "a key" : "a key or '}'");
-	string_begin(s, true);
-	return p + 1;
+	return key_begin(s, p);
 }
 
 static inline const char *scan_colon(struct json_scan *s, const char *p, const char *end)
@@ -592,22 +566,31 @@ static inline const char *scan_colon(struct json_scan *s, const char *p, const c
 	return p + 1;
 }
 
-static inline const char *scan_after(struct json_scan *s, const char *p, const char *end)
+static const char *scan_after(struct json_scan *s, const char *p, const char *end)
 {
-	const struct level *level = &s->levels[s->depth - 1];
-
 	p = skip_space(p, end);
 	if (p == end)
 		return p;
 	if (*p != ',')
 		return scan_close(s, p);
-	if (level->object) {
+	if (s->levels[s->depth - 1].object) {
 		s->state = STATE_KEY;
-		return chain_key(s, p + 1, end);
+	} else {
+		s->state = STATE_VALUE;
+		s->node = array_child(s);
 	}
-	s->state = STATE_VALUE;
-	s->node = level->node == NONE ? NONE : s->nodes[level->node].array_child;
 	return p + 1;
+}
+
+static const char *scan_run(struct json_scan *s, const char *p, const char *end)
+{
+	const char *q = follow_runs(s, p, end);
+
+	if (q != p)
+		return q;
+	run_begin(s, p);
+	s->state = STATE_AFTER;
+	return scan_after(s, p, end);
 }
 
 static const char *scan_end(struct json_scan *s, const char *p, const char *end)
@@ -618,114 +601,91 @@ static const char *scan_end(struct json_scan *s, const char *p, const char *end)
 
 /* ---- strings ---- */
 
-static inline bool is_special(char c)
+static void text_append(struct json_scan *s, const char *bytes, size_t n)
 {
-	return c == '"' || c == '\\' || (unsigned char)c < 0x20;
-}
-
-/* The next quote, backslash or control character, or `end`. */
-static inline const char *find_special(const char *p, const char *end)
-{
-#ifdef __SSE2__
-	const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\'),
-		      control = _mm_set1_epi8(0x1f);
-
-	for (; end - p >= 16; p += 16) {
-		__m128i x = _mm_loadu_si128((const __m128i *)(const void *)p);
-		__m128i hit = _mm_or_si128(_mm_cmpeq_epi8(x, quote), _mm_cmpeq_epi8(x, backslash));
-		int mask = _mm_movemask_epi8(
-			_mm_or_si128(hit, _mm_cmpeq_epi8(_mm_min_epu8(x, control), x)));
-
-		if (mask)
-			return p + __builtin_ctz((unsigned int)mask);
-	}
-#endif
-	while (p < end && !is_special(*p))
-		p++;
-	return p;
-}
-
-static void key_append(struct json_scan *s, const char *bytes, size_t n)
-{
-	if (n <= KEY_MAX - s->n_key) {
+	if (s->text == TEXT_VALUE) {
+		put_text(s, bytes, n);
+	} else if (s->text == TEXT_KEY && n <= JSON_KEY_MAX - s->n_key) {
 		memcpy(s->key + s->n_key, bytes, n);
 		s->n_key += n;
 	} else {
-		s->n_key = KEY_MAX;
-		s->keying = false;
+		s->text = TEXT_SKIP;
 	}
 }
 
-static void probe_letter(struct json_scan *s, unsigned int c)
+/* A character that an escape stands for. */
+static void text_append_code(struct json_scan *s, uint32_t c)
 {
-	if (c > 0x7f || (c | 0x20) != (unsigned char)"vip"[s->probe])
-		s->probe = PROBE_OFF;
-	else if (++s->probe == PROBE_OFF)
-		s->element.watched = true;
+	char text[4];
+
+	text_append(s, text, json_utf8(c, text));
 }
 
-/* The rest of a string ends at q, its closing quote; from p on it is not in `key` yet. */
-static inline const char *string_end(
-	struct json_scan *s, const char *p, const char *q, const char *end)
+/* No second half came for the first of a pair. */
+static inline void text_flush(struct json_scan *s)
 {
+	if (s->high)
+		text_append_code(s, s->high);
+	s->high = 0;
+}
+
+/* \uXXXX: a character, or half of one. */
+static void text_append_unit(struct json_scan *s, uint16_t unit)
+{
+	if (s->high && unit >= 0xdc00 && unit <= 0xdfff) {
+		text_append_code(
+			s, 0x10000 + ((uint32_t)(s->high - 0xd800) << 10) + (unit - 0xdc00u));
+		s->high = 0;
+		return;
+	}
+	text_flush(s);
+	if (unit >= 0xd800 && unit <= 0xdbff)
+		s->high = unit;
+	else
+		text_append_code(s, unit);
+}
+
+/* The string ends before q; from p on it has not been appended. */
+static const char *string_end(struct json_scan *s, const char *p, const char *q, const char *end)
+{
+	int16_t up;
+
 	if (!s->is_key) {
-		p = value_end(s, q + 1);
-		return p && p < end && s->state == STATE_AFTER ? scan_after(s, p, end) : p;
+		if (s->text == TEXT_VALUE) {
+			put_text(s, p, (size_t)(q - p));
+			put_end(s, s->node);
+		}
+		return scalar_end(s, q + 1);
 	}
+	up = s->levels[s->depth - 1].node;
 	s->node = NONE;
-	if (s->keying && s->n_key == 0) {
-		s->node = node_child(s, s->levels[s->depth - 1].node, p, (size_t)(q - p));
-	} else if (s->keying) {
-		key_append(s, p, (size_t)(q - p));
-		if (s->keying)
-			s->node = node_child(s, s->levels[s->depth - 1].node, s->key, s->n_key);
+	if (s->text == TEXT_KEY && s->n_key == 0) {
+		s->node = json_paths_child(&s->paths, up, p, (size_t)(q - p));
+	} else if (s->text == TEXT_KEY) {
+		text_append(s, p, (size_t)(q - p));
+		if (s->text == TEXT_KEY)
+			s->node = json_paths_child(&s->paths, up, s->key, s->n_key);
 	}
 	s->state = STATE_COLON;
-	p = scan_colon(s, q + 1, end);
-	return p && p < end ? scan_value(s, p, end) : p;
+	return scan_colon(s, q + 1, end);
 }
 
-static inline const char *scan_string(struct json_scan *s, const char *p, const char *end)
+static const char *scan_string(struct json_scan *s, const char *p, const char *end)
 {
-	const char *q;
+	const char *q = json_find_special(p, end);
 
-	while (s->probe < PROBE_OFF && p < end && !is_special(*p))
-		probe_letter(s, (unsigned char)*p++);
-	q = find_special(p, end);
+	if (q > p || (q < end && *q != '\\'))
+		text_flush(s);
 	if (q < end && *q == '"')
 		return string_end(s, p, q, end);
-	if (s->keying)
-		key_append(s, p, (size_t)(q - p));
+	if (s->text != TEXT_SKIP)
+		text_append(s, p, (size_t)(q - p));
 	if (q == end)
 		return q;
 	if (*q != '\\')
 		return unexpected(s, q, "no control character in a string");
 	s->state = STATE_ESCAPE;
 	return q + 1;
-}
-
-/* An escape stands for this character. */
-static void string_escaped(struct json_scan *s, unsigned int c)
-{
-	char text[3];
-	size_t n = 0;
-
-	if (s->probe < PROBE_OFF)
-		probe_letter(s, c);
-	if (!s->keying)
-		return;
-	if (c < 0x80) {
-		text[n++] = (char)c;
-	} else { /* halves of surrogate pairs too: no key of a table has such */
-		if (c < 0x800) {
-			text[n++] = (char)(0xc0 | c >> 6);
-		} else {
-			text[n++] = (char)(0xe0 | c >> 12);
-			text[n++] = (char)(0x80 | (c >> 6 & 0x3f));
-		}
-		text[n++] = (char)(0x80 | (c & 0x3f));
-	}
-	key_append(s, text, n);
 }
 
 static const char *scan_escape(struct json_scan *s, const char *p)
@@ -743,93 +703,139 @@ static const char *scan_escape(struct json_scan *s, const char *p)
 	found = *p ? strchr(names, *p) : NULL;
 	if (!found)
 		return unexpected(s, p, "an escape");
-	string_escaped(s, (unsigned char)meant[found - names]);
+	text_append_unit(s, (uint16_t)meant[found - names]);
 	return p + 1;
-}
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
-		return (c | 0x20) - 'a' + 10;
-	return -1;
 }
 
 static const char *scan_hex(struct json_scan *s, const char *p)
 {
-	int digit = hex_digit(*p);
+	int digit = json_hex_digit(*p);
 
 	if (digit < 0)
 		return unexpected(s, p, "a hexadecimal digit");
 	s->code = (uint16_t)(s->code << 4 | digit);
 	if (--s->n_hex == 0) {
 		s->state = STATE_STRING;
-		string_escaped(s, s->code);
+		text_append_unit(s, s->code);
 	}
 	return p + 1;
 }
 
 /* ---- numbers and literals ---- */
 
-static bool number_may_end(enum number number)
+static const char *number_end(struct json_scan *s, const char *p)
 {
-	return number == NUMBER_ZERO || number == NUMBER_INTEGER || number == NUMBER_FRACTION ||
-	       number == NUMBER_EXPONENT;
+	if (s->raw) {
+		put_text(s, s->raw, (size_t)(p - s->raw));
+		put_end(s, s->node);
+		s->raw = NULL;
+	}
+	return scalar_end(s, p);
 }
 
-/* What c makes of the number; -1: it is no part of it. */
-static int number_next(enum number number, char c)
+static const char *scan_number(struct json_scan *s, const char *p, const char *end)
 {
-	bool digit = c >= '0' && c <= '9';
-
-	switch (number) {
-	case NUMBER_MINUS:
-		return c == '0' ? NUMBER_ZERO : digit ? NUMBER_INTEGER : -1;
-	case NUMBER_INTEGER:
-		if (digit)
-			return NUMBER_INTEGER;
-		__attribute__((fallthrough));
-	case NUMBER_ZERO:
-		return c == '.' ? NUMBER_POINT : (c | 0x20) == 'e' ? NUMBER_E : -1;
-	case NUMBER_POINT:
-		return digit ? NUMBER_FRACTION : -1;
-	case NUMBER_FRACTION:
-		return digit ? NUMBER_FRACTION : (c | 0x20) == 'e' ? NUMBER_E : -1;
-	case NUMBER_E:
-		if (c == '+' || c == '-')
-			return NUMBER_E_SIGN;
-		__attribute__((fallthrough));
-	case NUMBER_E_SIGN:
-	case NUMBER_EXPONENT:
-		return digit ? NUMBER_EXPONENT : -1;
-	}
-	return -1;
-}
-
-static inline const char *scan_number(struct json_scan *s, const char *p, const char *end)
-{
-	enum number number = s->number;
-
-	for (; p < end; p++) {
-		int next = number_next(number, *p);
-
-		if (next < 0)
-			break;
-		number = (enum number)next;
-	}
-	s->number = number;
+	p = json_number_span(&s->number, p, end);
 	if (p == end)
 		return p;
-	return number_may_end(number) ? value_end(s, p) : unexpected(s, p, "a digit");
+	return json_number_may_end(s->number) ? number_end(s, p) : unexpected(s, p, "a digit");
 }
 
-static inline const char *scan_literal(struct json_scan *s, const char *p, const char *end)
+static const char *scan_literal(struct json_scan *s, const char *p, const char *end)
 {
 	for (; p < end && *s->literal; p++, s->literal++)
 		if (*p != *s->literal)
 			return unexpected(s, p, "true, false or null");
 	return *s->literal ? p : value_end(s, p);
+}
+
+/* ---- jumping ---- */
+
+/* A string that begins here, as its run has it. Returns what is behind it; NULL: it is not
+ * simply there. */
+static inline const char *jump_string(struct json_scan *s, const char *p, const char *end)
+{
+	const char *q = json_find_special(p, end);
+
+	if (q == end || *q != '"') {
+		string_begin(s, false, put_begin(s, s->node, JSON_STRING) ? TEXT_VALUE : TEXT_SKIP);
+		return NULL;
+	}
+	put_scalar(s, s->node, JSON_STRING, p, (size_t)(q - p));
+	return q + 1;
+}
+
+static inline const char *jump_number(struct json_scan *s, const char *p, const char *end)
+{
+	enum json_number_state number = json_number_begin(*p);
+	const char *q = json_number_span(&number, p + 1, end);
+
+	if (q == end || !json_number_may_end(number)) {
+		s->raw = put_begin(s, s->node, JSON_NUMBER) ? p : NULL;
+		s->state = STATE_NUMBER;
+		s->number = json_number_begin(*p);
+		return NULL;
+	}
+	put_scalar(s, s->node, JSON_NUMBER, p, (size_t)(q - p));
+	return q;
+}
+
+/* After jumps: the levels as the last run leaves them. */
+static void make_levels(struct json_scan *s)
+{
+	int16_t at = s->last->to;
+
+	s->depth = s->runs.places[at].depth;
+	for (size_t depth = s->depth; depth > s->base; depth--) {
+		const struct json_place *place = &s->runs.places[at];
+
+		s->levels[depth - 1] =
+			(struct level){.node = place->node, .place = at, .object = place->object};
+		at = place->up;
+	}
+}
+
+/* What of the run is wanted. */
+static inline void put_run(struct json_scan *s, const struct json_run *run)
+{
+	if (!run->n_tokens || !has_room(s, run->n_tokens))
+		return;
+	if (run->mark)
+		s->mark = s->tokens.n + run->mark;
+	json_tokens_reserve(&s->tokens, sizeof(run->tokens));
+	memcpy(s->tokens.bytes + s->tokens.n, run->tokens, sizeof(run->tokens));
+	s->tokens.n += run->n_tokens;
+}
+
+/* Goes on run by run, each with the scalar behind it. Returns p if there is none that is known;
+ * else everything is as if it had been read byte by byte, maybe in the middle of the last
+ * scalar. */
+static const char *follow_runs(struct json_scan *s, const char *p, const char *end)
+{
+	const char *begin = p, *q;
+	struct json_run *run;
+
+	while ((run = json_runs_follow(s->last, p, (size_t)(end - p)))) {
+		put_run(s, run);
+		p += run->n_text;
+		s->last = run;
+		if (run->then == JSON_CLOSE) {
+			s->depth = s->base;
+			s->state = s->depth ? STATE_AFTER : STATE_END;
+			return outer_end(s) < 0 ? NULL : p;
+		}
+		s->node = run->node;
+		s->state = STATE_RUN;
+		q = run->then == JSON_STRING ? jump_string(s, p, end) : jump_number(s, p, end);
+		if (!q) {
+			p += run->then == JSON_NUMBER; /* its first character */
+			break;
+		}
+		p = q;
+	}
+	if (p != begin)
+		make_levels(s);
+	return p;
 }
 
 /* ---- feeding ---- */
@@ -846,6 +852,8 @@ static inline const char *scan_step(struct json_scan *s, const char *p, const ch
 		return scan_key(s, p, end);
 	case STATE_COLON:
 		return scan_colon(s, p, end);
+	case STATE_RUN:
+		return scan_run(s, p, end);
 	case STATE_AFTER:
 		return scan_after(s, p, end);
 	case STATE_STRING:
@@ -870,13 +878,16 @@ int json_scan_feed(struct json_scan *s, const char *bytes, size_t n_bytes)
 {
 	const char *p = bytes, *end = bytes + n_bytes;
 
-	s->chunk = s->run = bytes;
+	s->chunk = bytes;
+	s->run = NULL;
+	if (s->raw)
+		s->raw = bytes;
 	while (p && p < end)
 		p = scan_step(s, p, end);
 	if (!p || s->state == STATE_FAILED)
 		return -EBADMSG;
-	if (s->taking)
-		buf_append(s, s->run, (size_t)(end - s->run));
+	if (s->raw)
+		put_text(s, s->raw, (size_t)(end - s->raw));
 	s->offset += n_bytes;
 	s->chunk = NULL;
 	return 0;
@@ -887,7 +898,7 @@ int json_scan_finish(struct json_scan *s)
 	if (s->state == STATE_FAILED)
 		return -EBADMSG;
 	s->chunk = "";
-	if (s->state == STATE_NUMBER && !s->depth && number_may_end(s->number))
+	if (s->state == STATE_NUMBER && !s->depth && json_number_may_end(s->number))
 		value_end(s, s->chunk);
 	s->chunk = NULL;
 	if (s->state == STATE_FAILED)

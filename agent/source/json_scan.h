@@ -1,49 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 /*
- * A JSON scanner that is handed bytes as they arrive, cut anywhere, and that hands back
- * only what a table of paths asks for. Everything else costs one look at its bytes; the
- * memory does not grow with the document, only with its largest wanted element.
+ * A JSON scanner that is handed bytes as they arrive, cut anywhere, and that hands back only what a
+ * table of paths asks for, as tokens. Everything else costs one look at its bytes; the memory does
+ * not grow with the document, only with its largest wanted element.
  *
- * It accepts RFC 8259 JSON and nothing else, wanted or not: unbalanced brackets, bad
- * literals, numbers or escapes, control characters in strings, and anything after the value
- * are errors. (UTF-8 is not verified: bytes over 0x7f pass as they are.)
- *
- * A path names members by keys joined with dots, "[]" being every element of an array:
- * "frameworks[].tasks[]". Keys are compared after their escapes are decoded.
+ * It accepts RFC 8259 JSON and nothing else, wanted or not: unbalanced brackets, bad literals,
+ * numbers or escapes, control characters in strings, and anything after the value are errors.
+ * (UTF-8 is not verified: bytes over 0x7f pass as they are. Half a surrogate pair becomes U+FFFD.)
+ * Keys are compared after their escapes are decoded.
  */
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "agent/source/json_paths.h"
+#include "agent/source/json_token.h"
+
 #include <sys/types.h>
-
-enum json_kind {
-	JSON_KIND_NONE, /* no value begins with this byte */
-	JSON_KIND_OBJECT,
-	JSON_KIND_ARRAY,
-	JSON_KIND_STRING,
-	JSON_KIND_NUMBER,
-	JSON_KIND_LITERAL, /* true, false, null */
-};
-
-/* The value is told to `events.begin` when it begins. */
-#define JSON_PATH_BEGIN 1u
-/* The value is collected and given to `events.element` when it is complete. */
-#define JSON_PATH_ELEMENT 2u
-/* For paths inside an element: if a string in this value begins with "vip" in any case, be it a
- * key or not, the element is `watched`. */
-#define JSON_PATH_WATCH 4u
-/* For paths inside an element: where the value stands in the element is noted. */
-#define JSON_PATH_MARK 8u
-
-struct json_path {
-	const char *path; /* NULL ends a table */
-	unsigned flags;
-	/* For an element: the paths inside it that are wanted; the element's text then has
-	 * these members only. Those that have no longer path below them are taken
-	 * whole. NULL: all of the element. */
-	const struct json_path *inner;
-};
 
 struct json_begin {
 	size_t path;         /* index into the table */
@@ -55,13 +25,13 @@ struct json_begin {
 
 struct json_element {
 	size_t path;
-	uint64_t begin;   /* where in the document it began: bytes before it */
-	const char *text; /* JSON; empty if too large */
-	size_t n_text;
+	uint64_t begin;     /* where in the document it began: bytes before it */
+	const char *tokens; /* one value; none if too large */
+	size_t n_tokens;
 	bool too_large; /* over the limit */
 	bool watched;
-	const char *mark; /* the marked value, NULL if there was none; the last if several */
-	size_t n_mark;
+	const char
+		*mark; /* token of the marked value, NULL if there was none; the last if several */
 };
 
 /* A callback that returns not 0 stops the scan; it has said why by json_scan_fail(). */
@@ -72,12 +42,14 @@ struct json_events {
 
 struct json_scan;
 
-/* `paths` must outlive the scanner. Depth is the greatest number of open brackets, element
- * the greatest number of bytes of an element that is collected. Aborts when out of memory
- * or if `paths` is not a valid table. */
-struct json_scan *json_scan_new(const struct json_path *paths, const struct json_events *events,
-	void *userdata, size_t depth, size_t element);
+/* `paths` and `fields` (see json_paths.h) must outlive the scanner. Depth is the greatest number
+ * of open brackets, element the greatest number of bytes of an element that is collected. Aborts
+ * when out of memory or if `paths` is not a valid table. */
+struct json_scan *json_scan_new(const struct json_path *paths, const char *const *fields,
+	const struct json_events *events, void *userdata, size_t depth, size_t element);
 struct json_scan *json_scan_free(struct json_scan *s); /* takes NULL; returns NULL */
+/* Another document begins, which is read the faster the more it is like those before. */
+void json_scan_restart(struct json_scan *s);
 
 /* 0, or -EBADMSG: json_scan_error() says what and where, and every later call fails alike. */
 int json_scan_feed(struct json_scan *s, const char *bytes, size_t n_bytes);

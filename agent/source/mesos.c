@@ -6,7 +6,7 @@
  * ids, and put together when the document is complete.
  *
  * Of a key that an object has twice, the last counts, as in every JSON reader that makes
- * maps. For members inside an element json-c sees to that. For those around the elements
+ * maps. For members inside an element json_member() sees to that. For those around the elements
  * (a second "frameworks", say) what the first one brought is dropped; everything noted carries
  * its place in the document and its path for that. The counts of what was seen and
  * rejected then still contain the first one's.
@@ -22,7 +22,6 @@
 #include "agent/source/task_pool.h"
 
 #include <errno.h>
-#include <json-c/json.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,8 +79,8 @@ static const struct json_path paths[_PATH_N + 1] = {
 	/* /state, of a master and of an agent */
 	[PATH_FRAMEWORKS] = {"frameworks", BEGIN},
 	[PATH_FRAMEWORK] = {"frameworks[]", BEGIN},
-	[PATH_FRAMEWORK_ID] = {"frameworks[].id", ELEMENT},
-	[PATH_FRAMEWORK_NAME] = {"frameworks[].name", ELEMENT},
+	[PATH_FRAMEWORK_ID] = {"frameworks[].id", ELEMENT, element_id_paths},
+	[PATH_FRAMEWORK_NAME] = {"frameworks[].name", ELEMENT, element_id_paths},
 	[PATH_FRAMEWORK_TASKS] = {"frameworks[].tasks", BEGIN},
 	[PATH_FRAMEWORK_TASK] = {"frameworks[].tasks[]", ELEMENT, element_task_paths},
 	[PATH_EXECUTORS] = {"frameworks[].executors", BEGIN},
@@ -91,9 +90,9 @@ static const struct json_path paths[_PATH_N + 1] = {
 	[PATH_SLAVE] = {"slaves[]", ELEMENT, element_agent_paths},
 	[PATH_RECOVERED_SLAVES] = {"recovered_slaves", BEGIN},
 	[PATH_RECOVERED_SLAVE] = {"recovered_slaves[]", ELEMENT, element_agent_paths},
-	[PATH_ID] = {"id", ELEMENT},
-	[PATH_HOSTNAME] = {"hostname", ELEMENT},
-	[PATH_PID] = {"pid", ELEMENT},
+	[PATH_ID] = {"id", ELEMENT, element_id_paths},
+	[PATH_HOSTNAME] = {"hostname", ELEMENT, element_id_paths},
+	[PATH_PID] = {"pid", ELEMENT, element_id_paths},
 	/* the v1 API */
 	[PATH_GET_STATE] = {"get_state", BEGIN},
 	[PATH_GET_TASKS] = {"get_state.get_tasks", BEGIN},
@@ -121,7 +120,7 @@ static const struct json_path paths[_PATH_N + 1] = {
 /* Where something was found. */
 struct place {
 	uint64_t begin;
-	size_t path;
+	uint32_t path;
 };
 
 struct framework {
@@ -139,22 +138,37 @@ struct agent {
 #define NOWHERE UINT64_MAX
 
 struct task {
-	struct place place;
-	uint64_t enclosing; /* where the framework that it stands in begins; NOWHERE: in none */
+	uint64_t begin, enclosing;     /* where it and its framework begin; NOWHERE: in none */
 	const struct mesos_task *task; /* a reference */
 	uint32_t framework;            /* its own or the enclosing one's: number in the pool */
+	uint32_t path;
+};
+
+/* Digests of what matters are digested in their order, some at a time. */
+#define LINKS 32
+
+struct link {
+	struct digest digest;
+	uint32_t path, kind;
+};
+
+struct links {
+	struct digest before;
+	uint64_t n;
+	struct link list[LINKS];
 };
 
 struct mesos_parser {
 	struct json_scan *scan;
-	struct json_tokener *tokener;
+	struct json_values values; /* reused */
 	struct arena *arena;
 	struct task_pool *pool;
 	struct strset *framework_ids, *agent_ids; /* the pool's */
 	struct reject_list rejects;
 	struct task_reader reader;
-	struct digest digest; /* of what has passed that matters */
-	bool odd; /* a key was there twice: what its digest stands for depends on where */
+	bool is_first;      /* the pool had nothing */
+	struct links links; /* of what has passed that matters */
+	bool odd;           /* a key was there twice: what its digest stands for depends on where */
 	struct mesos_limits limits;
 	enum json_kind kinds[_PATH_N]; /* of the values at paths with BEGIN */
 
@@ -163,6 +177,7 @@ struct mesos_parser {
 	size_t n_agents, agents_allocated;
 	struct agent *agents;
 	size_t n_tasks, tasks_allocated;
+	size_t n_tasks_taken; /* the first have given their references to the state */
 	struct task *tasks;
 	size_t n_tasks_seen;
 	struct agent self; /* /state of an agent: its own members */
@@ -208,23 +223,21 @@ struct mesos_parser *mesos_parser_new(const struct mesos_limits *limits, struct 
 	limit(&p->limits.depth, LIMIT_DEPTH);
 	if (p->limits.labels > LIMIT_LABELS) /* what mesos_task's counts hold, with room to spare */
 		p->limits.labels = LIMIT_LABELS;
-	if (p->limits.element > INT_MAX) /* json-c's lengths */
+	if (p->limits.element > INT_MAX) /* tokens' lengths */
 		p->limits.element = INT_MAX;
-	p->scan = json_scan_new(paths, &events, p, p->limits.depth, p->limits.element);
-	p->tokener = json_tokener_new_ex((int)p->limits.depth + 1);
-	if (!p->tokener)
-		abort();
+	p->scan = json_scan_new(
+		paths, element_fields, &events, p, p->limits.depth, p->limits.element);
 	p->arena = arena_new();
 	reject_list_init(&p->rejects, p->arena);
 	p->pool = pool ? task_pool_ref(pool) : task_pool_new();
+	p->is_first = task_pool_is_empty(p->pool);
 	p->framework_ids = task_pool_frameworks(p->pool);
 	p->agent_ids = task_pool_agents(p->pool);
 	p->reader = (struct task_reader){.arena = arena_new(),
 		.rejects = &p->rejects,
 		.frameworks = p->framework_ids,
 		.agents = p->agent_ids,
-		.max_labels = p->limits.labels,
-		.tokener = p->tokener};
+		.max_labels = p->limits.labels};
 	p->self = (struct agent){.place.path = PATH_ID, .id = MESOS_NO_ID};
 	return p;
 }
@@ -234,11 +247,11 @@ struct mesos_parser *mesos_parser_free(struct mesos_parser *p)
 	if (!p)
 		return NULL;
 	json_scan_free(p->scan);
-	json_tokener_free(p->tokener);
+	json_values_done(&p->values);
 	reject_list_done(&p->rejects);
-	port_set_done(&p->reader.ports);
+	task_reader_done(&p->reader);
 	arena_free(p->reader.arena);
-	for (size_t i = 0; i < p->n_tasks; i++)
+	for (size_t i = p->n_tasks_taken; i < p->n_tasks; i++)
 		task_pool_release(p->pool, p->tasks[i].task);
 	task_pool_unref(p->pool);
 	free(p->frameworks);
@@ -256,19 +269,19 @@ const char *mesos_parser_error(const struct mesos_parser *p)
 
 /* ---- what passes by ---- */
 
-/* True if `place` is in a value at `path` of the object that began at `parent`. */
-static bool is_void(struct mesos_parser *p, const struct place *place, const struct json_begin *b)
+/* True if a place is in a value at `path` of the object that began at `parent`. */
+static bool is_void(struct mesos_parser *p, struct place place, const struct json_begin *b)
 {
-	return place->begin >= b->parent && json_scan_within(p->scan, place->path, b->path);
+	return place.begin >= b->parent && json_scan_within(p->scan, place.path, b->path);
 }
 
-#define DROP_VOID(p, array, n, b)                                  \
-	do {                                                       \
-		size_t kept = 0;                                   \
-		for (size_t i = 0; i < (n); i++)                   \
-			if (!is_void((p), &(array)[i].place, (b))) \
-				(array)[kept++] = (array)[i];      \
-		(n) = kept;                                        \
+#define DROP_VOID(p, array, n, b)                                 \
+	do {                                                      \
+		size_t kept = 0;                                  \
+		for (size_t i = 0; i < (n); i++)                  \
+			if (!is_void((p), (array)[i].place, (b))) \
+				(array)[kept++] = (array)[i];     \
+		(n) = kept;                                       \
 	} while (0)
 
 static void drop_void_tasks(struct mesos_parser *p, const struct json_begin *b)
@@ -277,7 +290,7 @@ static void drop_void_tasks(struct mesos_parser *p, const struct json_begin *b)
 
 	p->n_tasks = 0;
 	for (size_t i = 0; i < n; i++)
-		if (is_void(p, &p->tasks[i].place, b))
+		if (is_void(p, (struct place){p->tasks[i].begin, p->tasks[i].path}, b))
 			task_pool_release(p->pool, p->tasks[i].task);
 		else
 			p->tasks[p->n_tasks++] = p->tasks[i];
@@ -288,7 +301,7 @@ static void drop_void(struct mesos_parser *p, const struct json_begin *b)
 {
 	for (size_t path = 0; path < _PATH_N; path++)
 		if (json_scan_within(p->scan, path, b->path))
-			p->kinds[path] = JSON_KIND_NONE;
+			p->kinds[path] = JSON_NONE;
 	drop_void_tasks(p, b);
 	DROP_VOID(p, p->agents, p->n_agents, b);
 	DROP_VOID(p, p->frameworks, p->n_frameworks, b);
@@ -301,20 +314,25 @@ static int framework_begin(struct mesos_parser *p, const struct json_begin *b)
 	if (p->n_frameworks == p->limits.frameworks)
 		return json_scan_fail(p->scan, "more than %zu frameworks", p->limits.frameworks);
 	f = APPEND(p->frameworks, p->n_frameworks, p->frameworks_allocated);
-	f->place = (struct place){b->begin, b->path};
+	f->place = (struct place){b->begin, (uint32_t)b->path};
 	f->id = MESOS_NO_ID;
 	return 0;
 }
 
-/* Something that matters passes: its digest joins that of what was before. */
+/* What has passed is digested, with the digest of what was before. */
+static void digest_links(struct mesos_parser *p)
+{
+	p->links.before = task_pool_digest(p->pool, &p->links,
+		offsetof(struct links, list) + p->links.n * sizeof(*p->links.list));
+	p->links.n = 0;
+}
+
+/* Something that matters passes. */
 static void digest_add(struct mesos_parser *p, size_t path, size_t kind, struct digest digest)
 {
-	struct {
-		struct digest before, item;
-		uint64_t path, kind;
-	} link = {p->digest, digest, path, kind};
-
-	p->digest = task_pool_digest(p->pool, &link, sizeof link);
+	p->links.list[p->links.n++] = (struct link){digest, (uint32_t)path, (uint32_t)kind};
+	if (p->links.n == LINKS)
+		digest_links(p);
 }
 
 static int on_begin(void *userdata, const struct json_begin *b)
@@ -346,9 +364,9 @@ static struct framework *current_framework(struct mesos_parser *p)
 }
 
 static int take_framework(
-	struct mesos_parser *p, const struct json_element *e, struct json_object *o)
+	struct mesos_parser *p, const struct json_element *e, const struct json_value *v)
 {
-	struct element_framework f = element_read_framework(o);
+	struct element_framework f = element_read_framework(v);
 	struct json_begin begin = {.path = e->path, .begin = e->begin};
 	int r = framework_begin(p, &begin);
 
@@ -359,15 +377,16 @@ static int take_framework(
 	return 0;
 }
 
-static int take_agent(struct mesos_parser *p, const struct json_element *e, struct json_object *o)
+static int take_agent(
+	struct mesos_parser *p, const struct json_element *e, const struct json_value *v)
 {
-	struct element_agent read = element_read_agent(o);
+	struct element_agent read = element_read_agent(v);
 	struct agent *a;
 
 	if (p->n_agents == p->limits.agents)
 		return json_scan_fail(p->scan, "more than %zu agents", p->limits.agents);
 	a = APPEND(p->agents, p->n_agents, p->agents_allocated);
-	a->place = (struct place){e->begin, e->path};
+	a->place = (struct place){e->begin, (uint32_t)e->path};
 	a->id = number(p->agent_ids, read.id);
 	a->hostname = keep_text(p, read.hostname);
 	a->pid = keep_text(p, read.pid);
@@ -376,35 +395,33 @@ static int take_agent(struct mesos_parser *p, const struct json_element *e, stru
 
 static int take_member(struct mesos_parser *p, const struct json_element *e)
 {
-	struct json_object *o = task_json(p->tokener, e->text, e->n_text);
-	int r = 0;
+	const struct json_value *v = NULL;
 
-	digest_add(p, e->path, 0, task_pool_digest(p->pool, e->text, e->n_text));
+	digest_add(p, e->path, 0, task_pool_digest(p->pool, e->tokens, e->n_tokens));
+	if (!e->too_large)
+		v = json_values_read(&p->values, e->tokens, e->n_tokens);
 	switch (e->path) {
 	case PATH_FRAMEWORK_ID:
-		current_framework(p)->id = number(p->framework_ids, json_id(o));
+		current_framework(p)->id = number(p->framework_ids, element_id(v));
 		break;
 	case PATH_FRAMEWORK_NAME:
-		current_framework(p)->name = keep_text(p, json_id(o));
+		current_framework(p)->name = keep_text(p, element_id(v));
 		break;
 	case PATH_ID:
-		p->self.id = number(p->agent_ids, json_id(o));
+		p->self.id = number(p->agent_ids, element_id(v));
 		break;
 	case PATH_HOSTNAME:
-		p->self.hostname = keep_text(p, json_id(o));
+		p->self.hostname = keep_text(p, element_id(v));
 		break;
 	case PATH_PID:
-		p->self.pid = keep_text(p, json_id(o));
+		p->self.pid = keep_text(p, element_id(v));
 		break;
 	case PATH_V1_FRAMEWORK:
-		r = take_framework(p, e, o);
-		break;
-	default: /* agents */
-		r = take_agent(p, e, o);
-		break;
+		return take_framework(p, e, v);
+	default:
+		return take_agent(p, e, v);
 	}
-	json_object_put(o);
-	return r;
+	return 0;
 }
 
 static bool in_framework(const struct json_element *e)
@@ -417,17 +434,18 @@ static bool in_framework(const struct json_element *e)
 static int read_task(
 	struct mesos_parser *p, const struct json_element *e, const struct mesos_task **ret)
 {
-	struct digest digest = task_pool_digest(p->pool, e->text, e->n_text);
+	struct digest digest = task_pool_digest(p->pool, e->tokens, e->n_tokens);
 	size_t n_complaints = p->rejects.n_all;
 	struct mesos_task task;
 	int what;
 
 	digest_add(p, e->path, 0, digest);
-	*ret = task_pool_find(p->pool, &digest);
+	*ret = p->is_first ? NULL : task_pool_find(p->pool, &digest);
 	if (*ret)
 		return TASK_READ_KEEP;
+	task_pool_expect(p->pool, &digest);
 	arena_reset(p->reader.arena);
-	what = task_read(&p->reader, e->text, e->n_text, &task);
+	what = task_read(&p->reader, e->tokens, e->n_tokens, &task);
 	if (what != TASK_READ_KEEP)
 		return what;
 	*ret = task_pool_add(p->pool, p->rejects.n_all == n_complaints ? &digest : NULL, &task);
@@ -456,7 +474,8 @@ static int take_task(struct mesos_parser *p, const struct json_element *e)
 		return json_scan_fail(p->scan, "more than %zu tasks with VIPs", p->limits.tasks);
 	}
 	t = APPEND(p->tasks, p->n_tasks, p->tasks_allocated);
-	t->place = (struct place){e->begin, e->path};
+	t->begin = e->begin;
+	t->path = (uint32_t)e->path;
 	t->task = task;
 	t->framework = task->framework;
 	t->enclosing = in_framework(e) ? current_framework(p)->place.begin : NOWHERE;
@@ -613,11 +632,10 @@ static bool is_same_task(const struct task *a, const struct task *b)
 static size_t seen_before(
 	const struct mesos_parser *p, struct resolver *r, const struct task *t, size_t place)
 {
-	struct digest d = task_pool_digest(p->pool, t->task->id, strlen(t->task->id));
-	uint64_t h;
+	size_t h = strset_hash(
+		p->framework_ids->seed + t->framework, t->task->id, strlen(t->task->id));
 
-	memcpy(&h, d.bytes, sizeof h);
-	for (h += t->framework;; h++) {
+	for (;; h++) {
 		uint32_t *slot = &r->seen[h & (r->n_seen - 1)];
 
 		if (*slot && is_same_task(t, &p->tasks[*slot - 1]))
@@ -646,15 +664,13 @@ static void tasks_finish(struct mesos_parser *p, struct mesos_state *s, struct r
 			p->tasks[i] = *keep;
 			*keep = t;
 			s->tasks[s->n_tasks++] = placed;
-		} else if (t.place.path == p->tasks[before].place.path ||
-			   t.place.path == PATH_TASK) {
+		} else if (t.path == p->tasks[before].path || t.path == PATH_TASK) {
 			p->tasks[i] = p->tasks[before];
 			p->tasks[before] = t;
 			s->tasks[before] = placed;
 		}
 	}
-	for (size_t i = 0; i < s->n_tasks; i++)
-		task_pool_hold(s->tasks[i].task);
+	p->n_tasks_taken = s->n_tasks;
 }
 
 /* Rejections of labels were written when only the framework's id was known. */
@@ -700,14 +716,12 @@ static void resolve(struct mesos_parser *p, struct mesos_state *s)
 
 static bool is_v1(const struct mesos_parser *p)
 {
-	return p->kinds[PATH_GET_STATE] == JSON_KIND_OBJECT &&
-	       p->kinds[PATH_GET_TASKS] == JSON_KIND_OBJECT;
+	return p->kinds[PATH_GET_STATE] == JSON_OBJECT && p->kinds[PATH_GET_TASKS] == JSON_OBJECT;
 }
 
 static bool is_master_state(const struct mesos_parser *p)
 {
-	return p->kinds[PATH_FRAMEWORKS] == JSON_KIND_ARRAY &&
-	       p->kinds[PATH_SLAVES] == JSON_KIND_ARRAY;
+	return p->kinds[PATH_FRAMEWORKS] == JSON_ARRAY && p->kinds[PATH_SLAVES] == JSON_ARRAY;
 }
 
 /* A master calls itself by the same members, but its pid begins otherwise. */
@@ -715,9 +729,8 @@ static bool is_agent_state(const struct mesos_parser *p)
 {
 	const struct agent *self = &p->self;
 
-	return p->kinds[PATH_FRAMEWORKS] == JSON_KIND_ARRAY &&
-	       p->kinds[PATH_SLAVES] == JSON_KIND_NONE && self->id != MESOS_NO_ID &&
-	       (self->hostname || self->pid) &&
+	return p->kinds[PATH_FRAMEWORKS] == JSON_ARRAY && p->kinds[PATH_SLAVES] == JSON_NONE &&
+	       self->id != MESOS_NO_ID && (self->hostname || self->pid) &&
 	       !(self->pid && strncmp(self->pid, "master@", 7) == 0);
 }
 
@@ -727,6 +740,7 @@ static void seal(struct mesos_parser *p)
 	uint64_t counts[] = {p->n_tasks_seen, p->rejects.n_all};
 
 	digest_add(p, _PATH_N, 0, task_pool_digest(p->pool, counts, sizeof counts));
+	digest_links(p);
 }
 
 /* A digest of zeros is none, even were it one. */
@@ -735,7 +749,7 @@ static bool is_known(const struct mesos_parser *p, const uint8_t *known)
 	static const struct digest none;
 
 	return known && !p->odd && memcmp(known, none.bytes, sizeof none) != 0 &&
-	       memcmp(known, p->digest.bytes, sizeof p->digest) == 0;
+	       memcmp(known, p->links.before.bytes, sizeof p->links.before) == 0;
 }
 
 static struct mesos_state *make_state(struct mesos_parser *p)
@@ -755,7 +769,7 @@ static struct mesos_state *make_state(struct mesos_parser *p)
 	s->pool = task_pool_ref(p->pool);
 	s->n_ids = p->n_agents + p->n_frameworks;
 	if (!p->odd)
-		memcpy(s->digest, p->digest.bytes, sizeof s->digest);
+		memcpy(s->digest, p->links.before.bytes, sizeof s->digest);
 	return s;
 }
 

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 /*
- * Mesos documents, read as they arrive. One parser takes the three shapes that vipd
- * meets, told apart by their content: the master's /state, an agent's /state, and the
- * v1 operator API's GET_STATE answer (of a master, or of an agent with its GET_AGENT beside
- * it). Bytes go in as the network delivers them; out comes a `struct mesos_state`: the
- * tasks that can matter to a VIP, with the frameworks and agents that they name.
+ * Mesos documents, read as they arrive. One parser takes the three shapes that vipd meets, told
+ * apart by their content: the master's /state, an agent's /state, and the v1 operator API's
+ * GET_STATE answer (of a master, or of an agent with its GET_AGENT beside it). Bytes go in as the
+ * network delivers them; out comes a `struct mesos_state`: the tasks that can matter to a VIP, with
+ * the frameworks and agents that they name.
  *
- * The document is never held as a whole. A scanner follows its structure and hands json-c
- * one task, framework or agent at a time; what stands elsewhere (completed tasks, flags,
- * attributes) costs only its bytes.
+ * The document is never held as a whole. A scanner follows its structure and hands back what is
+ * wanted of one task, framework or agent at a time, as tokens; what stands elsewhere (completed
+ * tasks, flags, attributes) costs only its bytes.
  */
 #include "ipvs/model.h"
 
@@ -35,7 +35,7 @@ struct mesos_port {
 	uint8_t protocol;        /* IPPROTO_TCP, IPPROTO_UDP */
 	uint16_t container_port; /* 0: none */
 	uint16_t host_port;      /* 0: none */
-	size_t n_vips;
+	uint16_t n_vips;
 	const char **vips;     /* label values behind which this port stands: "/redis:6379" */
 	const char **vip_keys; /* their label keys: "VIP_0" */
 };

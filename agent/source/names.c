@@ -16,14 +16,14 @@ typedef unsigned __int128 u128;
 
 /* ---- mangling ---- */
 
-static bool is_alnum(char c)
+/* What becomes of a character: 0 is dropped, "-" too where a part begins. */
+static char mangle_char(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-}
-
-static char lower(char c)
-{
-	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+	if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-')
+		return c;
+	if (c >= 'A' && c <= 'Z')
+		return (char)(c - 'A' + 'a');
+	return c == '_' ? '-' : '\0';
 }
 
 /* One part, n bytes of s, into out; returns its length. */
@@ -32,31 +32,30 @@ static size_t mangle_part(const char *s, size_t n, char out[static NAMES_LABEL_M
 	size_t n_out = 0;
 
 	for (size_t i = 0; i < n && n_out < NAMES_LABEL_MAX; i++) {
-		char c = lower(s[i]);
+		char c = mangle_char(s[i]);
 
-		if (is_alnum(c))
+		if (c && (n_out || c != '-'))
 			out[n_out++] = c;
-		else if (n_out && (c == '-' || c == '_'))
-			out[n_out++] = '-';
 	}
 	while (n_out && out[n_out - 1] == '-')
 		n_out--;
 	return n_out;
 }
 
-int names_mangle(const char *text, char *buf, size_t size)
+int names_mangle(const char *text, size_t n_text, char *buf, size_t size)
 {
+	const char *end = text + n_text, *next;
 	char part[NAMES_LABEL_MAX];
 	size_t used = 0;
 
 	if (!size)
 		return -ENAMETOOLONG;
-	for (const char *next = text; next; text = next) {
-		size_t n, n_text;
+	for (; text <= end; text = next + 1) {
+		const char *dot = memchr(text, '.', (size_t)(end - text));
+		size_t n;
 
-		next = strchr(text, '.');
-		n_text = next ? (size_t)(next++ - text) : strlen(text);
-		n = mangle_part(text, n_text, part);
+		next = dot ? dot : end;
+		n = mangle_part(text, (size_t)(next - text), part);
 		if (!n)
 			continue;
 		if (used + 1 + n >= size) /* the dot and the NUL; a first part has one to spare */

@@ -21,7 +21,7 @@
  * Returns the length written (without NUL); 0 if nothing is left; -ENAMETOOLONG if it does not
  * fit `size`.
  */
-int names_mangle(const char *text, char *buf, size_t size);
+int names_mangle(const char *text, size_t n_text, char *buf, size_t size);
 
 /* Erlang's phash2 of a binary: Jenkins' lookup2 (Dr. Dobb's, 1997) with initial value
  * 13 * 0x9e3779b9. phash2("") = 147926629. */
@@ -37,6 +37,7 @@ struct ip_addr names_home(const char *name, const struct address_range *range);
 
 struct names_entry {
 	const char *name;       /* in: "redis.marathon" */
+	uint32_t number;        /* the caller's */
 	struct ip_addr address; /* out */
 };
 

@@ -8,8 +8,8 @@
  *   framework_added, _updated, _removed; agent_added, _removed
  *   anything else             (heartbeats, newer events) is of no interest
  *
- * A TASK_UPDATED names no labels, so of each task that may have some its text is kept, as
- * projected by the scanner; an update is put into the text, and the task read anew. Tasks
+ * A TASK_UPDATED names no labels, so of each task that may have some its tokens are kept, as
+ * the scanner gave them; an update is put among them, and the task read anew. Tasks
  * that only wait to run are kept too, since their labels never come again.
  *
  * Within a record its parts may have any order, so an update is made when the record is
@@ -24,7 +24,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <json-c/json.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -94,16 +93,16 @@ static const struct json_path paths[_PATH_N + 1] = {
 	[PATH_TASK_ADDED] = {"task_added", BEGIN},
 	[PATH_ADDED_TASK] = {"task_added.task", BEGIN | ELEMENT, element_task_paths},
 	[PATH_TASK_UPDATED] = {"task_updated", BEGIN},
-	[PATH_UPDATED_FRAMEWORK] = {"task_updated.framework_id", BEGIN | ELEMENT},
+	[PATH_UPDATED_FRAMEWORK] = {"task_updated.framework_id", BEGIN | ELEMENT, element_id_paths},
 	[PATH_UPDATED_STATUS] = {"task_updated.status", BEGIN | ELEMENT, element_status_paths},
-	[PATH_UPDATED_STATE] = {"task_updated.state", BEGIN | ELEMENT},
+	[PATH_UPDATED_STATE] = {"task_updated.state", BEGIN | ELEMENT, element_id_paths},
 	[PATH_FRAMEWORK_ADDED] = {"framework_added.framework", ELEMENT, element_framework_paths},
 	[PATH_FRAMEWORK_UPDATED] = {"framework_updated.framework", ELEMENT,
 		element_framework_paths},
 	[PATH_FRAMEWORK_REMOVED] = {"framework_removed.framework_info", ELEMENT,
 		element_framework_paths},
 	[PATH_AGENT_ADDED] = {"agent_added.agent", ELEMENT, element_agent_paths},
-	[PATH_AGENT_REMOVED] = {"agent_removed.agent_id", ELEMENT},
+	[PATH_AGENT_REMOVED] = {"agent_removed.agent_id", ELEMENT, element_id_paths},
 };
 
 /* ---- the store ---- */
@@ -113,9 +112,8 @@ struct entry {
 	UT_hash_handle hh;
 	const struct mesos_task *task; /* NULL: none of its labels is of use */
 	struct reject_list *rejects;   /* NULL: no complaints */
-	uint32_t n_text;
-	bool counts; /* runs or is being killed */
-	char *text;
+	bool counts;                   /* runs or is being killed */
+	struct json_tokens tokens;
 	uint32_t framework; /* with the id, the key */
 	char id[];
 };
@@ -136,19 +134,19 @@ struct framework {
 
 /* What has been read of a TASK_UPDATED under way. */
 struct pending {
-	struct json_object *framework, *status, *state;
+	struct json_tokens framework, status, state;
 };
 
 struct mesos_stream {
 	struct mesos_limits limits;
-	struct json_tokener *tokener;
+	struct json_values values; /* reused */
 	struct task_pool *pool;
 	struct task_reader reader;
 	struct reject_list rejects; /* of the task that is being read */
 	struct entry *tasks;
 	struct agent *agents;
 	struct framework *frameworks;
-	size_t n_texts; /* bytes of all tasks' texts */
+	size_t n_tokens; /* bytes of all tasks' tokens */
 	size_t n_unlabelled;
 	uint64_t n_state; /* bytes of the whole state */
 	uint64_t heartbeat_ms, n_records;
@@ -158,8 +156,9 @@ struct mesos_stream {
 	uint64_t n_bytes; /* before the record under way */
 	unsigned int n_digits;
 	uint64_t n_record, n_left; /* its length, and what of it is still to come */
-	struct json_scan *scan;    /* of the record under way; NULL: its length is being read */
-	bool has_state;            /* it has tasks: it is a whole state */
+	struct json_scan *scan;
+	bool in_record; /* else its length is being read */
+	bool has_state; /* it has tasks: it is a whole state */
 	struct pending pending;
 	bool failed;
 	char error[240];
@@ -199,8 +198,8 @@ static void entry_remove(struct mesos_stream *s, struct entry *e)
 	if (e->task)
 		task_pool_release(s->pool, e->task);
 	rejects_free(e->rejects);
-	s->n_texts -= e->n_text;
-	free(e->text);
+	s->n_tokens -= e->tokens.n;
+	free(e->tokens.bytes);
 	free(e);
 }
 
@@ -284,8 +283,16 @@ static void keep_complaints(struct mesos_stream *s, struct entry *e)
 	memcpy(e->rejects->n_rejected, s->rejects.n_rejected, sizeof(s->rejects.n_rejected));
 }
 
-/* Reads a task's text and keeps the task, in place of one of its id. */
-static int store_task(struct mesos_stream *s, const char *text, size_t n_text)
+static struct json_tokens copy_tokens(const char *bytes, size_t n)
+{
+	struct json_tokens copy = {.bytes = must(malloc(n + 1)), .n = n, .allocated = n + 1};
+
+	memcpy(copy.bytes, bytes, n);
+	return copy;
+}
+
+/* Reads a task and keeps it, in place of one of its id. */
+static int store_task(struct mesos_stream *s, const char *tokens, size_t n_tokens)
 {
 	struct mesos_task task;
 	struct entry *e;
@@ -294,7 +301,7 @@ static int store_task(struct mesos_stream *s, const char *text, size_t n_text)
 	arena_reset(s->reader.arena);
 	reject_list_done(&s->rejects);
 	reject_list_init(&s->rejects, s->reader.arena);
-	what = task_read(&s->reader, text, n_text, &task);
+	what = task_read(&s->reader, tokens, n_tokens, &task);
 	if (what == TASK_READ_SKIP || !task.id)
 		return 0;
 	e = entry_find(s, task.framework, task.id);
@@ -302,64 +309,41 @@ static int store_task(struct mesos_stream *s, const char *text, size_t n_text)
 		entry_remove(s, e);
 	if (HASH_COUNT(s->tasks) >= s->limits.tasks)
 		return fail(s, "more than %zu tasks with VIPs", s->limits.tasks);
-	if (n_text > s->limits.document - s->n_texts)
+	if (n_tokens > s->limits.document - s->n_tokens)
 		return fail(s, "the tasks have more than %zu bytes", s->limits.document);
 	e = entry_new(task.framework, task.id);
 	e->task = what == TASK_READ_KEEP ? task_pool_add(s->pool, NULL, &task) : NULL;
 	e->counts = !task.waiting;
-	e->text = copy_text(text, n_text);
-	e->n_text = (uint32_t)n_text;
-	s->n_texts += n_text;
+	e->tokens = copy_tokens(tokens, n_tokens);
+	s->n_tokens += n_tokens;
 	keep_complaints(s, e);
 	HASH_ADD(hh, s->tasks, framework, key_length(task.id), e);
 	return 0;
 }
 
-static double timestamp(struct json_object *status)
-{
-	struct json_object *t = json_member(status, "timestamp");
-
-	return t ? json_object_get_double(t) : -INFINITY;
-}
-
-/* The status becomes the only one, unless the last that is known is newer. */
-static void put_status(struct json_object *task, struct json_object *status)
-{
-	struct json_object *old = json_member(task, "statuses"), *list;
-
-	for (size_t i = 0;
-		json_object_is_type(old, json_type_array) && i < json_object_array_length(old); i++)
-		if (timestamp(json_object_array_get_idx(old, i)) > timestamp(status))
-			return;
-	list = must(json_object_new_array());
-	json_object_array_add(list, json_object_get(status));
-	json_object_object_add(task, "statuses", list);
-}
-
 static int update_entry(struct mesos_stream *s, const struct entry *e, const char *state)
 {
-	struct json_object *task = task_json(s->tokener, e->text, e->n_text);
-	const char *text;
+	struct json_tokens updated = {0};
 	int r;
 
-	if (!task)
-		return fail(s, "task %.100s cannot be read again", e->id);
-	json_object_object_add(task, "state", must(json_object_new_string(state)));
-	if (s->pending.status)
-		put_status(task, s->pending.status);
-	text = must(
-		(void *)(uintptr_t)json_object_to_json_string_ext(task, JSON_C_TO_STRING_PLAIN));
-	r = store_task(s, text, strlen(text));
-	json_object_put(task);
+	element_task_update(&e->tokens, state, &s->pending.status, &updated);
+	r = store_task(s, updated.bytes, updated.n);
+	free(updated.bytes);
 	return r;
+}
+
+static const struct json_value *read_tokens(struct mesos_stream *s, const struct json_tokens *t)
+{
+	return t->n ? json_values_read(&s->values, t->bytes, t->n) : NULL;
 }
 
 /* TASK_UPDATED. Of a task without labels nothing is known, and nothing needs to be. */
 static int update_task(struct mesos_stream *s)
 {
 	const struct pending *p = &s->pending;
-	const char *framework = json_id(p->framework), *state = json_id(p->state);
-	const char *id = json_id(json_member(p->status, "task_id"));
+	const char *framework = element_id(read_tokens(s, &p->framework));
+	const char *state = element_id(read_tokens(s, &p->state));
+	const char *id = element_id(json_member(read_tokens(s, &p->status), FIELD_TASK_ID));
 	struct entry *e;
 
 	if (!framework || !state || !id)
@@ -375,9 +359,9 @@ static int update_task(struct mesos_stream *s)
 
 /* ---- frameworks and agents ---- */
 
-static int store_framework(struct mesos_stream *s, struct json_object *o)
+static int store_framework(struct mesos_stream *s, const struct json_value *v)
 {
-	struct element_framework read = element_read_framework(o);
+	struct element_framework read = element_read_framework(v);
 	uint32_t id = number(task_pool_frameworks(s->pool), read.id);
 	struct framework *f;
 
@@ -396,9 +380,9 @@ static int store_framework(struct mesos_stream *s, struct json_object *o)
 }
 
 /* Its tasks have ended, or will never be told of again. */
-static void forget_framework(struct mesos_stream *s, struct json_object *o)
+static void forget_framework(struct mesos_stream *s, const struct json_value *v)
 {
-	uint32_t id = number(task_pool_frameworks(s->pool), element_read_framework(o).id);
+	uint32_t id = number(task_pool_frameworks(s->pool), element_read_framework(v).id);
 	struct framework *f;
 	struct entry *e, *next;
 
@@ -419,9 +403,9 @@ static struct agent *find_agent(struct mesos_stream *s, const char *id)
 	return a;
 }
 
-static int store_agent(struct mesos_stream *s, struct json_object *o, bool recovered)
+static int store_agent(struct mesos_stream *s, const struct json_value *v, bool recovered)
 {
-	struct element_agent read = element_read_agent(o);
+	struct element_agent read = element_read_agent(v);
 	const char *hostname = read.hostname ? read.hostname : "";
 	struct agent *a;
 
@@ -444,9 +428,10 @@ static int store_agent(struct mesos_stream *s, struct json_object *o, bool recov
 }
 
 /* Its tasks stay, unplaced, until they are told to be lost. */
-static void forget_agent(struct mesos_stream *s, struct json_object *o)
+static void forget_agent(struct mesos_stream *s, const struct json_value *v)
 {
-	struct agent *a = json_id(o) ? find_agent(s, json_id(o)) : NULL;
+	const char *id = element_id(v);
+	struct agent *a = id ? find_agent(s, id) : NULL;
 
 	if (a)
 		agent_remove(s, a);
@@ -462,7 +447,7 @@ static int on_begin(void *userdata, const struct json_begin *b)
 		return json_scan_fail(s->scan, "\"%s\" is there twice", paths[b->path].path);
 	if (b->path == PATH_SUBSCRIBED)
 		forget_all(s);
-	if (b->path == PATH_GET_TASKS && b->kind == JSON_KIND_OBJECT)
+	if (b->path == PATH_GET_TASKS && b->kind == JSON_OBJECT)
 		s->has_state = true;
 	return 0;
 }
@@ -472,61 +457,59 @@ static int take_task(struct mesos_stream *s, const struct json_element *e)
 	if (e->too_large)
 		return 0;
 	if (element_task_look(e) == TASK_READ_KEEP)
-		return store_task(s, e->text, e->n_text);
+		return store_task(s, e->tokens, e->n_tokens);
 	s->n_unlabelled += element_task_look(e) == TASK_READ_COUNT;
 	return 0;
 }
 
-static void note(struct json_object **where, struct json_object *o)
+static void note(struct json_tokens *where, const struct json_element *e)
 {
-	json_object_put(*where);
-	*where = json_object_get(o);
+	where->n = 0;
+	json_tokens_append(where, e->tokens, e->n_tokens);
 }
 
-static void take_heartbeat(struct mesos_stream *s, struct json_object *o)
+static void take_heartbeat(struct mesos_stream *s, const struct json_value *v)
 {
-	double seconds = json_object_get_double(o);
+	double seconds = json_number(v, 0);
 
 	s->heartbeat_ms = seconds > 0 && seconds < 86400 ? (uint64_t)(seconds * 1000) : 0;
 }
 
 static int take_element(struct mesos_stream *s, const struct json_element *e)
 {
-	struct json_object *o = task_json(s->tokener, e->text, e->n_text);
-	int r = 0;
+	const struct json_value *v = NULL;
 
+	if (!e->too_large)
+		v = json_values_read(&s->values, e->tokens, e->n_tokens);
 	switch (e->path) {
 	case PATH_HEARTBEAT:
-		take_heartbeat(s, o);
+		take_heartbeat(s, v);
 		break;
 	case PATH_UPDATED_FRAMEWORK:
-		note(&s->pending.framework, o);
+		note(&s->pending.framework, e);
 		break;
 	case PATH_UPDATED_STATUS:
-		note(&s->pending.status, o);
+		note(&s->pending.status, e);
 		break;
 	case PATH_UPDATED_STATE:
-		note(&s->pending.state, o);
+		note(&s->pending.state, e);
 		break;
 	case PATH_FRAMEWORK:
 	case PATH_FRAMEWORK_ADDED:
 	case PATH_FRAMEWORK_UPDATED:
-		r = store_framework(s, o);
-		break;
+		return store_framework(s, v);
 	case PATH_FRAMEWORK_REMOVED:
-		forget_framework(s, o);
+		forget_framework(s, v);
 		break;
 	case PATH_AGENT:
 	case PATH_AGENT_ADDED:
 	case PATH_RECOVERED_AGENT:
-		r = store_agent(s, o, e->path == PATH_RECOVERED_AGENT);
-		break;
+		return store_agent(s, v, e->path == PATH_RECOVERED_AGENT);
 	case PATH_AGENT_REMOVED:
-		forget_agent(s, o);
+		forget_agent(s, v);
 		break;
 	}
-	json_object_put(o);
-	return r;
+	return 0;
 }
 
 static int on_element(void *userdata, const struct json_element *e)
@@ -544,10 +527,7 @@ static int on_element(void *userdata, const struct json_element *e)
 
 static void forget_pending(struct mesos_stream *s)
 {
-	json_object_put(s->pending.framework);
-	json_object_put(s->pending.status);
-	json_object_put(s->pending.state);
-	s->pending = (struct pending){0};
+	s->pending.framework.n = s->pending.status.n = s->pending.state.n = 0;
 }
 
 static int fail_in_record(struct mesos_stream *s)
@@ -566,11 +546,11 @@ static int end_record(struct mesos_stream *s)
 	}
 	if (!s->known)
 		return fail(s, "the first record is not a whole state");
-	if (s->pending.framework && update_task(s) < 0)
+	if (s->pending.framework.n && update_task(s) < 0)
 		return -EBADMSG;
 	forget_pending(s);
 	s->has_state = false;
-	s->scan = json_scan_free(s->scan);
+	s->in_record = false;
 	s->n_records++;
 	s->n_bytes += s->n_record;
 	s->n_record = s->n_digits = 0;
@@ -580,8 +560,6 @@ static int end_record(struct mesos_stream *s)
 /* One byte of a record's length: decimal digits, then a line's end. */
 static int take_length(struct mesos_stream *s, char c)
 {
-	static const struct json_events events = {on_begin, on_element};
-
 	s->n_bytes++;
 	if (c >= '0' && c <= '9' && s->n_record <= s->limits.document) {
 		s->n_record = s->n_record * 10 + (uint64_t)(c - '0');
@@ -592,7 +570,8 @@ static int take_length(struct mesos_stream *s, char c)
 		return fail(s, "record %" PRIu64 ": its length is %s", s->n_records + 1,
 			s->n_record > s->limits.document ? "over the limit" : "no number");
 	s->n_left = s->n_record;
-	s->scan = json_scan_new(paths, &events, s, s->limits.depth, s->limits.element);
+	s->in_record = true;
+	json_scan_restart(s->scan);
 	return s->n_left ? 0 : end_record(s);
 }
 
@@ -603,7 +582,7 @@ int mesos_stream_feed(struct mesos_stream *s, const void *bytes, size_t n_bytes)
 	while (!s->failed && p < end) {
 		size_t n = (size_t)(end - p);
 
-		if (!s->scan) {
+		if (!s->in_record) {
 			take_length(s, *p++);
 			continue;
 		}
@@ -754,6 +733,7 @@ static size_t limit(size_t value, size_t usual)
 
 struct mesos_stream *mesos_stream_new(const struct mesos_limits *limits)
 {
+	static const struct json_events events = {on_begin, on_element};
 	struct mesos_stream *s = must(calloc(1, sizeof(*s)));
 	struct mesos_limits *l = &s->limits;
 
@@ -766,15 +746,14 @@ struct mesos_stream *mesos_stream_new(const struct mesos_limits *limits)
 	l->frameworks = limit(l->frameworks, LIMIT_FRAMEWORKS);
 	l->labels = limit(l->labels, LIMIT_LABELS);
 	l->depth = limit(l->depth, LIMIT_DEPTH);
-	s->tokener = must(json_tokener_new_ex((int)l->depth + 1));
+	s->scan = json_scan_new(paths, element_fields, &events, s, l->depth, l->element);
 	s->pool = task_pool_new();
 	s->reader = (struct task_reader){.arena = arena_new(),
 		.rejects = &s->rejects,
 		.frameworks = task_pool_frameworks(s->pool),
 		.agents = task_pool_agents(s->pool),
 		.max_labels = l->labels,
-		.keep_waiting = true,
-		.tokener = s->tokener};
+		.keep_waiting = true};
 	return s;
 }
 
@@ -783,11 +762,13 @@ struct mesos_stream *mesos_stream_free(struct mesos_stream *s)
 	if (!s)
 		return NULL;
 	forget_all(s);
-	forget_pending(s);
+	free(s->pending.framework.bytes);
+	free(s->pending.status.bytes);
+	free(s->pending.state.bytes);
 	json_scan_free(s->scan);
-	json_tokener_free(s->tokener);
+	json_values_done(&s->values);
 	reject_list_done(&s->rejects);
-	port_set_done(&s->reader.ports);
+	task_reader_done(&s->reader);
 	arena_free(s->reader.arena);
 	task_pool_unref(s->pool);
 	free(s);
@@ -801,7 +782,7 @@ const char *mesos_stream_error(const struct mesos_stream *s)
 
 bool mesos_stream_changed(const struct mesos_stream *s)
 {
-	return s->known && s->changed && !s->scan && !s->failed;
+	return s->known && s->changed && !s->in_record && !s->failed;
 }
 
 uint64_t mesos_stream_heartbeat_ms(const struct mesos_stream *s)

@@ -3,12 +3,14 @@
 
 #include "agent/source/arena.h"
 
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
 void strset_init(struct strset *set, struct arena *arena)
 {
 	*set = (struct strset){.arena = arena};
+	randombytes_buf(&set->seed, sizeof(set->seed));
 }
 
 void strset_done(struct strset *set)
@@ -20,16 +22,26 @@ void strset_done(struct strset *set)
 	*set = (struct strset){0};
 }
 
-/* FNV-1a with a last mix, since the slot is taken from the low bits. */
-static uint32_t hash_bytes(const unsigned char *p, size_t n)
+/* Eight bytes at a time, by the golden ratio's odd multiplier; the upper half, which all bits
+ * have reached, is mixed back into the lower, from which the slot is taken. */
+static uint64_t mix(uint64_t h, uint64_t word)
 {
-	uint32_t h = 2166136261u;
+	h = (h ^ word) * 0x9e3779b97f4a7c15u;
+	return h ^ h >> 32;
+}
 
-	for (size_t i = 0; i < n; i++)
-		h = (h ^ p[i]) * 16777619u;
-	h ^= h >> 15;
-	h *= 0x85ebca6bu;
-	return h ^ h >> 13;
+uint32_t strset_hash(uint64_t seed, const void *bytes, size_t n)
+{
+	const unsigned char *p = bytes;
+	uint64_t h = seed ^ n, word;
+
+	for (; n >= sizeof(word); p += sizeof(word), n -= sizeof(word)) {
+		memcpy(&word, p, sizeof(word));
+		h = mix(h, word);
+	}
+	word = 0;
+	memcpy(&word, p, n);
+	return (uint32_t)mix(h, word);
 }
 
 static void place(struct strset *set, uint32_t index)
@@ -79,12 +91,12 @@ static uint32_t find(const struct strset *set, const void *bytes, size_t n_bytes
 
 uint32_t strset_find(const struct strset *set, const void *bytes, size_t n_bytes)
 {
-	return find(set, bytes, n_bytes, hash_bytes(bytes, n_bytes));
+	return find(set, bytes, n_bytes, strset_hash(set->seed, bytes, n_bytes));
 }
 
-uint32_t strset_add(struct strset *set, const void *bytes, size_t n_bytes)
+static uint32_t find_or_add(struct strset *set, const void *bytes, size_t n_bytes)
 {
-	uint32_t h = hash_bytes(bytes, n_bytes), found = find(set, bytes, n_bytes, h);
+	uint32_t h = strset_hash(set->seed, bytes, n_bytes), found = find(set, bytes, n_bytes, h);
 
 	if (found != STRSET_NONE)
 		return found;
@@ -94,4 +106,14 @@ uint32_t strset_add(struct strset *set, const void *bytes, size_t n_bytes)
 	set->lengths[set->n] = (uint32_t)n_bytes;
 	place(set, (uint32_t)set->n);
 	return (uint32_t)set->n++;
+}
+
+uint32_t strset_add(struct strset *set, const void *bytes, size_t n_bytes)
+{
+	uint32_t last = set->last;
+
+	if (last == set->n || set->lengths[last] != n_bytes ||
+		memcmp(set->strings[last], bytes, n_bytes) != 0)
+		set->last = last = find_or_add(set, bytes, n_bytes);
+	return last;
 }

@@ -10,93 +10,39 @@
 #include "agent/source/task.h"
 
 #include "agent/source/arena.h"
+#include "agent/source/element.h"
 
-#include <json-c/json.h>
 #include <math.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 /* ---- JSON ---- */
 
-struct json_object *task_json(struct json_tokener *tokener, const char *text, size_t n_text)
+static const char *text_member(const struct json_value *v, uint8_t field)
 {
-	struct json_object *o;
-
-	json_tokener_reset(tokener);
-	o = json_tokener_parse_ex(tokener, text, (int)n_text);
-	if (!o && json_tokener_get_error(tokener) == json_tokener_continue)
-		/* A number or literal alone: a NUL says that it ends here. */
-		o = json_tokener_parse_ex(tokener, "", 1);
-	return o;
-}
-
-struct json_object *json_member(struct json_object *o, const char *key)
-{
-	struct json_object *m = NULL;
-
-	if (!json_object_is_type(o, json_type_object))
-		return NULL;
-	json_object_object_get_ex(o, key, &m);
-	return m;
-}
-
-/* The text of a string without NULs, else NULL. */
-static const char *as_text(struct json_object *o)
-{
-	const char *s;
-
-	if (!json_object_is_type(o, json_type_string))
-		return NULL;
-	s = json_object_get_string(o);
-	return strlen(s) == (size_t)json_object_get_string_len(o) ? s : NULL;
-}
-
-static const char *text_member(struct json_object *o, const char *key)
-{
-	return as_text(json_member(o, key));
-}
-
-const char *json_id(struct json_object *o)
-{
-	const char *s = as_text(o);
-
-	return s ? s : text_member(o, "value");
-}
-
-static size_t list_length(struct json_object *o)
-{
-	return json_object_is_type(o, json_type_array) ? json_object_array_length(o) : 0;
-}
-
-static struct json_object *list_at(struct json_object *o, size_t i)
-{
-	return json_object_array_get_idx(o, i);
+	return json_text(json_member(v, field));
 }
 
 /* A list of labels, as a list or as {"labels": list}. */
-static struct json_object *label_list(struct json_object *o)
+static const struct json_value *label_list(const struct json_value *v)
 {
-	return json_object_is_type(o, json_type_object) ? json_member(o, "labels") : o;
+	return v && v->kind == JSON_OBJECT ? json_member(v, FIELD_LABELS) : v;
 }
 
-/* A whole number in 0 to 65535, or -1. Protobuf's JSON writes some as 80.0. */
-static int as_port(struct json_object *o)
+/* 0 to 65535, or -1. */
+static int as_port(const struct json_value *v)
 {
-	double d;
-
-	if (!json_object_is_type(o, json_type_int) && !json_object_is_type(o, json_type_double))
-		return -1;
-	d = json_object_get_double(o);
-	return d >= 0 && d <= 65535 && d == floor(d) ? (int)d : -1;
+	return (int)json_count(v, 65535);
 }
 
 /* IPPROTO_TCP, IPPROTO_UDP, or -1. */
-static int as_protocol(struct json_object *o)
+static int as_protocol(const struct json_value *v)
 {
-	const char *s = as_text(o);
+	const char *s = json_text(v);
 
-	if (!o || (s && strcasecmp(s, "tcp") == 0))
+	if (!v || (s && strcasecmp(s, "tcp") == 0))
 		return IPPROTO_TCP;
 	return s && strcasecmp(s, "udp") == 0 ? IPPROTO_UDP : -1;
 }
@@ -134,13 +80,13 @@ static bool is_vip_key(const char *key)
 	return strncmp(key, "VIP", 3) == 0 || strncmp(key, "vip", 3) == 0;
 }
 
-static struct port_label *vip_labels(struct task_reader *r, struct json_object *labels)
+static struct port_label *vip_labels(struct task_reader *r, const struct json_value *labels)
 {
 	struct port_label *first = NULL, **end = &first;
 
-	for (size_t i = 0; i < list_length(labels); i++) {
-		struct json_object *l = list_at(labels, i);
-		const char *key = text_member(l, "key"), *value = text_member(l, "value");
+	JSON_EACH(l, labels)
+	{
+		const char *key = text_member(l, FIELD_KEY), *value = text_member(l, FIELD_VALUE);
 
 		if (!key || !is_vip_key(key))
 			continue;
@@ -155,11 +101,11 @@ static struct port_label *vip_labels(struct task_reader *r, struct json_object *
 	return first;
 }
 
-static bool has_host_scope(struct json_object *labels)
+static bool has_host_scope(const struct json_value *labels)
 {
-	for (size_t i = 0; i < list_length(labels); i++) {
-		const char *key = text_member(list_at(labels, i), "key");
-		const char *value = text_member(list_at(labels, i), "value");
+	JSON_EACH(l, labels)
+	{
+		const char *key = text_member(l, FIELD_KEY), *value = text_member(l, FIELD_VALUE);
 
 		if (key && value && strcmp(key, "network-scope") == 0)
 			return strcmp(value, "host") == 0;
@@ -167,31 +113,48 @@ static bool has_host_scope(struct json_object *labels)
 	return false;
 }
 
-static void reject_port(
-	struct task_reader *r, const struct port_label *l, struct json_object *port, int protocol)
+/* For people: a value as it may have stood in the document. */
+static const char *shown(const struct json_value *v, char *buf, size_t size)
 {
-	struct json_object *number = json_member(port, "number");
+	static const char *const others[] = {[JSON_OBJECT] = "{...}",
+		[JSON_ARRAY] = "[...]",
+		[JSON_TRUE] = "true",
+		[JSON_FALSE] = "false"};
+
+	if (v->kind == JSON_NUMBER)
+		return v->text;
+	if (v->kind != JSON_STRING)
+		return others[v->kind];
+	snprintf(buf, size, "\"%s\"", v->text);
+	return buf;
+}
+
+static void reject_port(struct task_reader *r, const struct port_label *l,
+	const struct json_value *port, int protocol)
+{
+	const struct json_value *number = json_member(port, FIELD_NUMBER);
+	char text[REJECT_TEXT_MAX];
 
 	for (; l; l = l->next) {
 		if (protocol < 0)
 			reject(r, MESOS_REJECT_PORT, l->key, l->value,
 				"protocol %s of the port is neither tcp nor udp",
-				json_object_to_json_string(json_member(port, "protocol")));
+				shown(json_member(port, FIELD_PROTOCOL), text, sizeof(text)));
 		else if (!number)
 			reject(r, MESOS_REJECT_PORT, l->key, l->value, "the port has no number");
 		else
 			reject(r, MESOS_REJECT_PORT, l->key, l->value,
 				"port number %s is not one of 1 to 65535",
-				json_object_to_json_string(number));
+				shown(number, text, sizeof(text)));
 	}
 }
 
 /* A port without VIP labels has only one number, so it can add nothing to another. */
-static void add_discovery_port(struct task_reader *r, struct json_object *port)
+static void add_discovery_port(struct task_reader *r, const struct json_value *port)
 {
-	struct json_object *labels = label_list(json_member(port, "labels"));
-	int number = as_port(json_member(port, "number"));
-	int protocol = as_protocol(json_member(port, "protocol"));
+	const struct json_value *labels = label_list(json_member(port, FIELD_LABELS));
+	int number = as_port(json_member(port, FIELD_NUMBER));
+	int protocol = as_protocol(json_member(port, FIELD_PROTOCOL));
 	struct port_entry entry = {.labels = vip_labels(r, labels)};
 
 	if (!entry.labels)
@@ -208,25 +171,25 @@ static void add_discovery_port(struct task_reader *r, struct json_object *port)
 	port_set_add(&r->ports, &entry);
 }
 
-static void add_discovery_ports(struct task_reader *r, struct json_object *task)
+static void add_discovery_ports(struct task_reader *r, const struct json_value *discovery)
 {
-	struct json_object *ports =
-		json_member(json_member(json_member(task, "discovery"), "ports"), "ports");
+	const struct json_value *ports =
+		json_member(json_member(discovery, FIELD_PORTS), FIELD_PORTS);
 
-	for (size_t i = 0; i < list_length(ports); i++)
-		add_discovery_port(r, list_at(ports, i));
+	JSON_EACH(port, ports)
+	add_discovery_port(r, port);
 }
 
 /* ---- port mappings ---- */
 
 /* How many there are, with those that are not usable. */
-static size_t add_mappings(struct task_reader *r, struct json_object *mappings)
+static size_t add_mappings(struct task_reader *r, const struct json_value *mappings)
 {
-	for (size_t i = 0; i < list_length(mappings); i++) {
-		struct json_object *m = list_at(mappings, i);
-		int container = as_port(json_member(m, "container_port"));
-		int host = as_port(json_member(m, "host_port"));
-		int protocol = as_protocol(json_member(m, "protocol"));
+	JSON_EACH(m, mappings)
+	{
+		int container = as_port(json_member(m, FIELD_CONTAINER_PORT));
+		int host = as_port(json_member(m, FIELD_HOST_PORT));
+		int protocol = as_protocol(json_member(m, FIELD_PROTOCOL));
 
 		if (container <= 0 || host <= 0 || protocol < 0)
 			continue;
@@ -238,28 +201,26 @@ static size_t add_mappings(struct task_reader *r, struct json_object *mappings)
 						.container = (uint16_t)container,
 						.host = (uint16_t)host});
 	}
-	return list_length(mappings);
+	return json_length(mappings);
 }
 
-static size_t add_network_mappings(struct task_reader *r, struct json_object *of)
+static size_t add_network_mappings(struct task_reader *r, const struct json_value *of)
 {
-	struct json_object *infos = json_member(of, "network_infos");
 	size_t n = 0;
 
-	for (size_t i = 0; i < list_length(infos); i++)
-		n += add_mappings(r, json_member(list_at(infos, i), "port_mappings"));
+	JSON_EACH(info, json_member(of, FIELD_NETWORK_INFOS))
+	n += add_mappings(r, json_member(info, FIELD_PORT_MAPPINGS));
 	return n;
 }
 
 /* The container's own mappings; those of a pod's task, which has none itself, are in its status. */
 static void add_port_mappings(
-	struct task_reader *r, struct json_object *task, struct json_object *status)
+	struct task_reader *r, const struct json_value *container, const struct json_value *status)
 {
-	struct json_object *container = json_member(task, "container");
-
-	if (!add_mappings(r, json_member(json_member(container, "docker"), "port_mappings")) &&
+	if (!add_mappings(
+		    r, json_member(json_member(container, FIELD_DOCKER), FIELD_PORT_MAPPINGS)) &&
 		!add_network_mappings(r, container))
-		add_network_mappings(r, json_member(status, "container_status"));
+		add_network_mappings(r, json_member(status, FIELD_CONTAINER_STATUS));
 }
 
 /* ---- legacy labels: vip_portN on the task ---- */
@@ -310,48 +271,42 @@ static int nth_of_text(const char *s, uint64_t *n)
 	return 0;
 }
 
-static uint64_t as_count(struct json_object *o)
-{
-	int64_t v = json_object_is_type(o, json_type_double) ? (int64_t)as_port(o)
-							     : json_object_get_int64(o);
-
-	return v < 0 ? UINT64_MAX : (uint64_t)v;
-}
-
 /* One entry of the v1 API's list. */
-static int nth_of_resource(struct json_object *resource, uint64_t *n)
+static int nth_of_resource(const struct json_value *resource, uint64_t *n)
 {
-	struct json_object *ranges = json_member(json_member(resource, "ranges"), "range");
-	struct json_object *scalar = json_member(json_member(resource, "scalar"), "value");
-	const char *name = text_member(resource, "name");
+	const char *name = text_member(resource, FIELD_NAME);
 	int port;
 
 	if (!name || strcmp(name, "ports") != 0)
 		return 0;
-	for (size_t i = 0; i < list_length(ranges); i++) {
-		struct json_object *range = list_at(ranges, i);
+	JSON_EACH(range, json_member(json_member(resource, FIELD_RANGES), FIELD_RANGE))
+	{
+		int begin = as_port(json_member(range, FIELD_BEGIN));
+		int end = as_port(json_member(range, FIELD_END));
 
-		port = nth_in_range(as_count(json_member(range, "begin")),
-			as_count(json_member(range, "end")), n);
+		port = begin < 0 || end < 0 ? 0 : nth_in_range((uint64_t)begin, (uint64_t)end, n);
 		if (port)
 			return port;
 	}
-	port = as_port(scalar);
+	port = as_port(json_member(json_member(resource, FIELD_SCALAR), FIELD_VALUE));
 	return port > 0 ? nth_in_range((uint64_t)port, (uint64_t)port, n) : 0;
 }
 
 /* The task's n-th port of its `ports` resource, or 0. */
-static int nth_port(struct json_object *task, uint64_t n)
+static int nth_port(const struct json_value *resources, uint64_t n)
 {
-	struct json_object *resources = json_member(task, "resources");
-	const char *text = text_member(resources, "ports");
-	int port = 0;
+	const char *text = text_member(resources, FIELD_PORTS);
 
 	if (text)
 		return nth_of_text(text, &n);
-	for (size_t i = 0; !port && i < list_length(resources); i++)
-		port = nth_of_resource(list_at(resources, i), &n);
-	return port;
+	JSON_EACH(resource, resources)
+	{
+		int port = nth_of_resource(resource, &n);
+
+		if (port)
+			return port;
+	}
+	return 0;
 }
 
 /* Digits only, and no more of them than can be meant. */
@@ -370,8 +325,8 @@ static int parse_index(const char *s, uint64_t *ret)
 	return 0;
 }
 
-static void add_legacy_label(
-	struct task_reader *r, struct json_object *task, const char *key, const char *value)
+static void add_legacy_label(struct task_reader *r, const struct json_value *resources,
+	const char *key, const char *value)
 {
 	struct port_entry entry = {0};
 	uint64_t index;
@@ -390,7 +345,7 @@ static void add_legacy_label(
 			"the value is not tcp://HOST:PORT or udp://HOST:PORT");
 		return;
 	}
-	port = nth_port(task, index);
+	port = nth_port(resources, index);
 	if (port <= 0) {
 		reject(r, MESOS_REJECT_PORT, key, value, "the task has no port with number %llu",
 			(unsigned long long)index);
@@ -402,55 +357,55 @@ static void add_legacy_label(
 		port_set_add(&r->ports, &entry);
 }
 
-static void add_legacy_labels(struct task_reader *r, struct json_object *task)
+static void add_legacy_labels(
+	struct task_reader *r, const struct json_value *labels, const struct json_value *resources)
 {
-	struct json_object *labels = label_list(json_member(task, "labels"));
-
-	for (size_t i = 0; i < list_length(labels); i++) {
-		const char *key = text_member(list_at(labels, i), "key");
+	JSON_EACH(l, label_list(labels))
+	{
+		const char *key = text_member(l, FIELD_KEY);
 
 		if (key && strncasecmp(key, "vip_port", 8) == 0)
-			add_legacy_label(r, task, key, text_member(list_at(labels, i), "value"));
+			add_legacy_label(r, resources, key, text_member(l, FIELD_VALUE));
 	}
 }
 
 /* ---- status ---- */
 
-/* The one with the greatest timestamp; of equals the later in the list. */
-static struct json_object *latest_status(struct json_object *task)
+static double timestamp(const struct json_value *status)
 {
-	struct json_object *statuses = json_member(task, "statuses"), *latest = NULL;
-	double latest_time = -INFINITY;
+	return json_number(json_member(status, FIELD_TIMESTAMP), -INFINITY);
+}
 
-	for (size_t i = 0; i < list_length(statuses); i++) {
-		struct json_object *s = list_at(statuses, i), *t = json_member(s, "timestamp");
-		double time = t ? json_object_get_double(t) : -INFINITY;
+/* The one with the greatest timestamp; of equals the later in the list. */
+static const struct json_value *latest_status(const struct json_value *statuses)
+{
+	const struct json_value *latest = NULL;
 
-		if (json_object_is_type(s, json_type_object) && time >= latest_time) {
-			latest = s;
-			latest_time = time;
-		}
-	}
+	JSON_EACH(s, statuses)
+	if (s->kind == JSON_OBJECT && (!latest || timestamp(s) >= timestamp(latest)))
+		latest = s;
 	return latest;
 }
 
 static enum weight_reason weight_reason(
-	struct json_object *task, struct json_object *status, bool killing)
+	const struct json_value *health_check, const struct json_value *status, bool killing)
 {
-	struct json_object *healthy = json_member(status, "healthy");
+	const struct json_value *healthy = json_member(status, FIELD_HEALTHY);
 
 	if (killing)
 		return WEIGHT_KILLING;
-	if (json_object_is_type(healthy, json_type_boolean))
-		return json_object_get_boolean(healthy) ? WEIGHT_HEALTHY : WEIGHT_UNHEALTHY;
-	return json_member(task, "health_check") ? WEIGHT_NO_RESULT : WEIGHT_HEALTHY;
+	if (healthy && healthy->kind == JSON_TRUE)
+		return WEIGHT_HEALTHY;
+	if (healthy && healthy->kind == JSON_FALSE)
+		return WEIGHT_UNHEALTHY;
+	return health_check ? WEIGHT_NO_RESULT : WEIGHT_HEALTHY;
 }
 
-static void add_address(struct mesos_task *task, struct json_object *text)
+static void add_address(struct mesos_task *task, const char *text)
 {
 	struct ip_addr a;
 
-	if (!as_text(text) || ip_addr_parse(as_text(text), &a) < 0)
+	if (!text || ip_addr_parse(text, &a) < 0)
 		return;
 	for (size_t i = 0; i < task->n_addresses; i++)
 		if (ip_addr_cmp(&task->addresses[i], &a) == 0)
@@ -462,21 +417,21 @@ static void add_address(struct mesos_task *task, struct json_object *text)
 #define ADDRESSES_MAX 64
 
 static void read_addresses(
-	struct task_reader *r, struct json_object *status, struct mesos_task *task)
+	struct task_reader *r, const struct json_value *status, struct mesos_task *task)
 {
-	struct json_object *infos =
-		json_member(json_member(status, "container_status"), "network_infos");
 	struct ip_addr found[ADDRESSES_MAX];
 
 	task->addresses = found;
-	for (size_t i = 0; i < list_length(infos); i++) {
-		struct json_object *info = list_at(infos, i);
-		struct json_object *list = json_member(info, "ip_addresses");
+	JSON_EACH(
+		info, json_member(json_member(status, FIELD_CONTAINER_STATUS), FIELD_NETWORK_INFOS))
+	{
+		const struct json_value *list = json_member(info, FIELD_IP_ADDRESSES);
 
-		for (size_t j = 0; j < list_length(list) && task->n_addresses < ADDRESSES_MAX; j++)
-			add_address(task, json_member(list_at(list, j), "ip_address"));
-		if (!list_length(list) && task->n_addresses < ADDRESSES_MAX)
-			add_address(task, json_member(info, "ip_address"));
+		JSON_EACH(address, list)
+		if (task->n_addresses < ADDRESSES_MAX)
+			add_address(task, text_member(address, FIELD_IP_ADDRESS));
+		if (!json_length(list) && task->n_addresses < ADDRESSES_MAX)
+			add_address(task, text_member(info, FIELD_IP_ADDRESS));
 	}
 	task->addresses = arena_alloc(r->arena, task->n_addresses * sizeof *task->addresses);
 	memcpy(task->addresses, found, task->n_addresses * sizeof *found);
@@ -505,17 +460,17 @@ static uint32_t id_number(struct strset *set, const char *id)
 	return id ? strset_add(set, id, strlen(id)) : MESOS_NO_ID;
 }
 
-static int read_ports(struct task_reader *r, struct json_object *task, struct json_object *status,
-	struct mesos_task *ret)
+static int read_ports(struct task_reader *r, const struct json_value *const members[],
+	const struct json_value *status, struct mesos_task *ret)
 {
 	size_t n;
 
 	r->ports.n = 0;
-	add_discovery_ports(r, task);
-	add_legacy_labels(r, task);
+	add_discovery_ports(r, members[FIELD_DISCOVERY]);
+	add_legacy_labels(r, members[FIELD_LABELS], members[FIELD_RESOURCES]);
 	if (!r->n_labels)
 		return 0;
-	add_port_mappings(r, task, status);
+	add_port_mappings(r, members[FIELD_CONTAINER], status);
 	if (r->too_large) {
 		reject(r, MESOS_REJECT_TOO_LARGE, "", "",
 			"the task has too many VIP labels or port mappings");
@@ -526,59 +481,69 @@ static int read_ports(struct task_reader *r, struct json_object *task, struct js
 	return n > 0;
 }
 
-static void read_ids(struct task_reader *r, struct json_object *o, struct mesos_task *ret)
+static const char *first_id(const struct json_value *a, const struct json_value *b)
 {
-	const char *agent = json_id(json_member(o, "agent_id"));
+	const char *id = element_id(a);
 
-	r->framework_id = json_id(json_member(o, "framework_id"));
-	ret->framework = id_number(r->frameworks, r->framework_id);
-	ret->agent = id_number(r->agents, agent ? agent : json_id(json_member(o, "slave_id")));
+	return id ? id : element_id(b);
 }
 
-static int read_object(struct task_reader *r, struct json_object *o, struct mesos_task *ret)
+static void read_ids(
+	struct task_reader *r, const struct json_value *const members[], struct mesos_task *ret)
 {
-	const char *state = text_member(o, "state");
-	struct json_object *status, *container = json_member(o, "container");
-	const char *type = text_member(container, "type");
+	r->id = first_id(members[FIELD_ID], members[FIELD_TASK_ID]);
+	r->framework_id = element_id(members[FIELD_FRAMEWORK_ID]);
+	ret->framework = id_number(r->frameworks, r->framework_id);
+	ret->agent =
+		id_number(r->agents, first_id(members[FIELD_AGENT_ID], members[FIELD_SLAVE_ID]));
+}
 
+static int read_object(struct task_reader *r, const struct json_value *v, struct mesos_task *ret)
+{
+	const struct json_value *members[_FIELD_N], *status;
+	const char *state, *type;
+
+	json_members(v, members, _FIELD_N);
+	state = json_text(members[FIELD_STATE]);
 	if (!state)
 		return TASK_READ_SKIP;
 	ret->waiting = !task_state_counts(state);
 	if (ret->waiting && (!r->keep_waiting || task_state_is_final(state)))
 		return TASK_READ_SKIP;
-	r->id = json_id(json_member(o, "id"));
-	if (!r->id)
-		r->id = json_id(json_member(o, "task_id"));
-	read_ids(r, o, ret);
+	read_ids(r, members, ret);
 	if (!r->id) {
 		reject(r, MESOS_REJECT_MALFORMED, "", "", "the task has no id");
 		return TASK_READ_COUNT;
 	}
 	ret->id = arena_strdup(r->arena, r->id);
-	status = latest_status(o);
-	if (!read_ports(r, o, status, ret))
+	status = latest_status(members[FIELD_STATUSES]);
+	if (!read_ports(r, members, status, ret))
 		return TASK_READ_COUNT;
+	type = text_member(members[FIELD_CONTAINER], FIELD_TYPE);
 	ret->docker = type && strcmp(type, "DOCKER") == 0;
 	ret->killing = strcmp(state, "TASK_KILLING") == 0;
-	ret->weight_reason = weight_reason(o, status, ret->killing);
+	ret->weight_reason = weight_reason(members[FIELD_HEALTH_CHECK], status, ret->killing);
 	ret->weight = ret->weight_reason == WEIGHT_HEALTHY;
 	read_addresses(r, status, ret);
 	return TASK_READ_KEEP;
 }
 
-int task_read(struct task_reader *r, const char *text, size_t n_text, struct mesos_task *ret)
+int task_read(struct task_reader *r, const char *tokens, size_t n_tokens, struct mesos_task *ret)
 {
-	struct json_object *o = task_json(r->tokener, text, n_text);
-	int result = TASK_READ_SKIP;
+	const struct json_value *v = json_values_read(&r->values, tokens, n_tokens);
 
 	*ret = (struct mesos_task){.framework = MESOS_NO_ID, .agent = MESOS_NO_ID};
 	r->id = r->framework_id = NULL;
 	r->n_labels = 0;
 	r->too_large = false;
-	if (json_object_is_type(o, json_type_object))
-		result = read_object(r, o, ret);
-	else
-		reject(r, MESOS_REJECT_MALFORMED, "", "", "the task is not an object");
-	json_object_put(o);
-	return result;
+	if (v->kind == JSON_OBJECT)
+		return read_object(r, v, ret);
+	reject(r, MESOS_REJECT_MALFORMED, "", "", "the task is not an object");
+	return TASK_READ_SKIP;
+}
+
+void task_reader_done(struct task_reader *r)
+{
+	port_set_done(&r->ports);
+	json_values_done(&r->values);
 }

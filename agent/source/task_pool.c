@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A chained hash table of records. A record is one block of memory, the task and what it points
+ * A hash table of records. A record is one block of memory, the task and what it points
  * to; 50,000 of them with a small malloc() for each string would need twice as much.
  */
 #include "agent/source/task_pool.h"
@@ -10,17 +10,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BUCKETS_MIN ((size_t)64)
+#define SLOTS_MIN ((size_t)64)
 /* Ids that a pool may know beyond four times those in use. */
 #define IDS_SPARE ((size_t)4096)
 
 struct record {
-	struct record *next; /* in its bucket */
 	struct digest digest;
 	uint32_t refs;
-	bool listed; /* in its bucket */
+	bool listed; /* in the table */
 	struct mesos_task task;
 	void *data[]; /* aligned for pointers */
+};
+
+/* Open addressing: what is looked for stands at or behind the slot that the digest's beginning
+ * names, with no free one between. That beginning is here too, so that a record is seldom looked
+ * at in vain. */
+struct slot {
+	uint64_t tag;
+	struct record *record; /* NULL: free */
 };
 
 struct task_pool {
@@ -28,8 +35,8 @@ struct task_pool {
 	uint8_t key[crypto_shorthash_siphashx24_KEYBYTES];
 	struct arena *ids;
 	struct strset frameworks, agents;
-	size_t n, n_buckets; /* n_buckets is a power of two */
-	struct record **buckets;
+	size_t n, n_slots; /* n_slots is a power of two, and more than half of them are free */
+	struct slot *slots;
 };
 
 static struct record *record_of(const struct mesos_task *task)
@@ -37,13 +44,13 @@ static struct record *record_of(const struct mesos_task *task)
 	return (struct record *)((uintptr_t)task - offsetof(struct record, task));
 }
 
-static struct record **buckets_new(size_t n)
+static struct slot *slots_new(size_t n)
 {
-	struct record **buckets = calloc(n, sizeof(*buckets));
+	struct slot *slots = calloc(n, sizeof(*slots));
 
-	if (!buckets)
+	if (!slots)
 		abort();
-	return buckets;
+	return slots;
 }
 
 struct task_pool *task_pool_new(void)
@@ -57,8 +64,8 @@ struct task_pool *task_pool_new(void)
 	p->ids = arena_new();
 	strset_init(&p->frameworks, p->ids);
 	strset_init(&p->agents, p->ids);
-	p->n_buckets = BUCKETS_MIN;
-	p->buckets = buckets_new(p->n_buckets);
+	p->n_slots = SLOTS_MIN;
+	p->slots = slots_new(p->n_slots);
 	return p;
 }
 
@@ -75,7 +82,7 @@ struct task_pool *task_pool_unref(struct task_pool *p)
 	strset_done(&p->frameworks);
 	strset_done(&p->agents);
 	arena_free(p->ids);
-	free(p->buckets);
+	free(p->slots);
 	free(p);
 	return NULL;
 }
@@ -105,52 +112,88 @@ struct digest task_pool_digest(const struct task_pool *p, const void *bytes, siz
 
 /* ---- the table ---- */
 
-static struct record **bucket_of(const struct task_pool *p, const struct digest *digest)
+static uint64_t tag_of(const struct digest *digest)
 {
-	uint64_t h;
+	uint64_t tag;
 
-	memcpy(&h, digest->bytes, sizeof(h));
-	return &p->buckets[h & (p->n_buckets - 1)];
+	memcpy(&tag, digest->bytes, sizeof(tag));
+	return tag;
+}
+
+static size_t next_slot(const struct task_pool *p, size_t i)
+{
+	return (i + 1) & (p->n_slots - 1);
+}
+
+static void place(struct task_pool *p, const struct slot *slot)
+{
+	size_t i = slot->tag & (p->n_slots - 1);
+
+	while (p->slots[i].record)
+		i = next_slot(p, i);
+	p->slots[i] = *slot;
 }
 
 static void grow(struct task_pool *p)
 {
-	struct record **old = p->buckets;
-	size_t n_old = p->n_buckets;
+	struct slot *old = p->slots;
+	size_t n_old = p->n_slots;
 
-	p->n_buckets *= 2;
-	p->buckets = buckets_new(p->n_buckets);
+	p->n_slots *= 2;
+	p->slots = slots_new(p->n_slots);
 	for (size_t i = 0; i < n_old; i++)
-		for (struct record *r = old[i], *next; r; r = next) {
-			struct record **bucket = bucket_of(p, &r->digest);
-
-			next = r->next;
-			r->next = *bucket;
-			*bucket = r;
-		}
+		if (old[i].record)
+			place(p, &old[i]);
 	free(old);
 }
 
 static void list(struct task_pool *p, struct record *r, const struct digest *digest)
 {
-	struct record **bucket;
-
-	if (p->n++ == p->n_buckets)
+	if (2 * ++p->n >= p->n_slots)
 		grow(p);
-	bucket = bucket_of(p, digest);
 	r->digest = *digest;
 	r->listed = true;
-	r->next = *bucket;
-	*bucket = r;
+	place(p, &(struct slot){tag_of(digest), r});
+}
+
+/* Takes a record out, and lets those behind it move up. */
+static void unlist(struct task_pool *p, struct record *r)
+{
+	size_t i = tag_of(&r->digest) & (p->n_slots - 1);
+
+	while (p->slots[i].record != r)
+		i = next_slot(p, i);
+	p->slots[i].record = NULL;
+	p->n--;
+	for (i = next_slot(p, i); p->slots[i].record; i = next_slot(p, i)) {
+		struct slot moved = p->slots[i];
+
+		p->slots[i].record = NULL;
+		place(p, &moved);
+	}
+}
+
+bool task_pool_is_empty(const struct task_pool *p)
+{
+	return p->n == 0;
+}
+
+void task_pool_expect(const struct task_pool *p, const struct digest *digest)
+{
+	__builtin_prefetch(&p->slots[tag_of(digest) & (p->n_slots - 1)], 1);
 }
 
 const struct mesos_task *task_pool_find(struct task_pool *p, const struct digest *digest)
 {
-	struct record *r = *bucket_of(p, digest);
+	uint64_t tag = tag_of(digest);
 
-	while (r && memcmp(&r->digest, digest, sizeof(*digest)) != 0)
-		r = r->next;
-	return r ? task_pool_hold(&r->task) : NULL;
+	for (size_t i = tag & (p->n_slots - 1); p->slots[i].record; i = next_slot(p, i)) {
+		struct record *r = p->slots[i].record;
+
+		if (p->slots[i].tag == tag && memcmp(&r->digest, digest, sizeof(*digest)) == 0)
+			return task_pool_hold(&r->task);
+	}
+	return NULL;
 }
 
 const struct mesos_task *task_pool_hold(const struct mesos_task *task)
@@ -161,16 +204,12 @@ const struct mesos_task *task_pool_hold(const struct mesos_task *task)
 
 void task_pool_release(struct task_pool *p, const struct mesos_task *task)
 {
-	struct record *r = record_of(task), **at;
+	struct record *r = record_of(task);
 
 	if (--r->refs)
 		return;
-	if (r->listed) {
-		for (at = bucket_of(p, &r->digest); *at != r;)
-			at = &(*at)->next;
-		*at = r->next;
-		p->n--;
-	}
+	if (r->listed)
+		unlist(p, r);
 	free(r);
 }
 

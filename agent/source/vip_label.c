@@ -28,7 +28,8 @@ static struct ip_addr parse_literal(const char *s, size_t n)
 	struct ip_addr a = {0}, in_brackets;
 	char text[IP_ADDR_STRLEN + 2];
 
-	if (n >= sizeof text)
+	/* Most are names, and begin with "/". */
+	if (n >= sizeof text || !strchr("0123456789abcdefABCDEF:[", *s))
 		return a;
 	memcpy(text, s, n);
 	text[n] = '\0';
@@ -61,10 +62,10 @@ int vip_label_parse(const char *value, struct vip_label *ret, const char **ret_e
 }
 
 /* Mangles one of the two parts behind what is in buf already; returns the length or -EINVAL. */
-static int append_mangled(
-	const char *text, char *buf, size_t size, const char *nothing, const char **ret_error)
+static int append_mangled(const char *text, size_t n_text, char *buf, size_t size,
+	const char *nothing, const char **ret_error)
 {
-	int n = names_mangle(text, buf, size);
+	int n = names_mangle(text, n_text, buf, size);
 
 	if (n > 0)
 		return n;
@@ -75,21 +76,14 @@ static int append_mangled(
 int vip_label_name(const char *name, size_t n_name, const char *framework, char *buf, size_t size,
 	const char **ret_error)
 {
-	/* Of a longer name what remains may still be short enough, hence room for more. */
-	char label[4096];
 	int n, m;
 
-	if (n_name >= sizeof label) {
-		*ret_error = "the name is longer than 253 characters";
-		return -EINVAL;
-	}
-	memcpy(label, name, n_name);
-	label[n_name] = '\0';
-	n = append_mangled(label, buf, size, "nothing of the name is left for DNS", ret_error);
+	n = append_mangled(
+		name, n_name, buf, size, "nothing of the name is left for DNS", ret_error);
 	if (n < 0)
 		return n;
 	buf[n++] = '.';
-	m = append_mangled(framework, buf + n, size - (size_t)n,
+	m = append_mangled(framework, strlen(framework), buf + n, size - (size_t)n,
 		"nothing of the framework's name is left for DNS", ret_error);
 	if (m < 0)
 		return m;

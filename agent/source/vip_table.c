@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Every label of every port of every task gives one claim per address that its backend has.
- * Named claims get their VIP's address once all names are known, since names may collide.
- * Then the claims are sorted, and runs of one key are a VIP.
+ * Every label of every port of every task gives one claim per address that its backend has. Named
+ * claims get their VIP's address once all names are known, since names may collide. Then the claims
+ * are sorted, and runs of one key are a VIP.
  *
- * There are as many claims as backends, all at once, so a claim is only what it is sorted by;
- * the backend itself is made when it gets its place.
+ * There are as many claims as backends, all at once, and sorted they stand in quite another order
+ * than the tasks. So a claim is small, and yet has all of its task that a backend needs: looking
+ * that up task by task, all over the memory, would take longer than sorting.
  */
 #include "agent/source/vip_table.h"
 
@@ -20,15 +21,21 @@
 #include <string.h>
 
 struct claim {
+	uint64_t order;         /* as much of the key's order as fits; equal: to be compared */
 	struct service_key key; /* of a named VIP: without address until names are allocated */
-	struct ip_addr address; /* of the backend */
-	uint16_t port;
-	uint16_t mesos_port; /* index of the port in its task */
-	uint32_t name;       /* number in the set of names, or NO_NAME */
-	uint32_t task;       /* index in the state */
+	struct ip_addr address; /* of the backend, in both its forms */
+	struct ip_addr local_address;
+	uint16_t port, local_port;
+	uint8_t weight, weight_reason;
+	uint32_t name; /* number in the set of names, or NO_NAME */
+	uint32_t task; /* index in the state */
 };
 
 #define NO_NAME UINT32_MAX
+
+struct once {
+	const char *text, *copy;
+};
 
 struct builder {
 	const struct mesos_state *state;
@@ -38,9 +45,11 @@ struct builder {
 	struct reject_list rejects;
 	struct strset names; /* "redis.marathon" */
 	struct strset texts; /* framework names and ids, kept once */
-	const char **ids;    /* by index of task: its id in the table's arena, once it has one */
-	const char **dns;    /* by number of name: with the suffix */
+	struct once framework, framework_id;
+	const char **ids; /* by index of task: its id in the table's arena, if it has claims */
+	const char **dns; /* by number of name: with the suffix */
 	struct ip_addr *agents;
+	size_t n_tasks; /* that do not wait */
 	size_t n_claims, claims_allocated;
 	struct claim *claims;
 };
@@ -93,6 +102,23 @@ static const struct ip_addr *backend_addresses(const struct builder *b,
 	return at_agent ? agent : t->task->addresses;
 }
 
+/* On its own node a port mapping is bypassed by IPVS; Docker's stays, for its hairpin. */
+static void set_local(struct claim *claim, const struct mesos_task *t,
+	const struct mesos_port *port, const struct ip_addr *agent)
+{
+	claim->local_address = claim->address;
+	claim->local_port = claim->port;
+	if (t->docker || !port->host_port || !port->container_port || is_on_host(t, agent))
+		return;
+	for (size_t i = 0; i < t->n_addresses; i++) {
+		if (t->addresses[i].family != claim->address.family)
+			continue;
+		claim->local_address = t->addresses[i];
+		claim->local_port = port->container_port;
+		return;
+	}
+}
+
 /* Parses a label into a claim without backend. False if it is no label; then it is rejected. */
 static bool read_label(struct builder *b, const struct mesos_placed *t,
 	const struct mesos_port *port, size_t label, struct claim *claim)
@@ -116,13 +142,13 @@ static bool read_label(struct builder *b, const struct mesos_placed *t,
 }
 
 /* Claims this label's VIP for all backends that it can have. */
-static void claim_label(
-	struct builder *b, const struct mesos_placed *t, size_t port_index, size_t label)
+static void claim_label(struct builder *b, const struct mesos_placed *t,
+	const struct mesos_port *port, size_t label)
 {
-	const struct mesos_port *port = &t->task->ports[port_index];
 	struct claim claim = {.name = NO_NAME,
 		.task = (uint32_t)(t - b->state->tasks),
-		.mesos_port = (uint16_t)port_index};
+		.weight = t->task->weight,
+		.weight_reason = t->task->weight_reason};
 	size_t n_before = b->n_claims, n;
 	const struct ip_addr *addresses = backend_addresses(b, t, port, &n);
 	uint8_t family;
@@ -141,6 +167,7 @@ static void claim_label(
 			continue;
 		if (b->options.no_ipv6 && claim.key.address.family == AF_INET6)
 			continue;
+		set_local(&claim, t->task, port, agent_address(b, t));
 		add_claim(b, &claim);
 	}
 	if (b->n_claims == n_before && claim.name == NO_NAME)
@@ -151,8 +178,11 @@ static void claim_label(
 
 static void claim_task(struct builder *b, const struct mesos_placed *t)
 {
+	size_t n_before = b->n_claims;
+
 	if (t->task->waiting)
 		return;
+	b->n_tasks++;
 	if (agent_address(b, t)->family == AF_UNSPEC) {
 		reject_add(&b->rejects,
 			&(struct mesos_rejection){.reason = MESOS_REJECT_NO_ADDRESS,
@@ -164,7 +194,9 @@ static void claim_task(struct builder *b, const struct mesos_placed *t)
 	}
 	for (size_t i = 0; i < t->task->n_ports; i++)
 		for (size_t j = 0; j < t->task->ports[i].n_vips; j++)
-			claim_label(b, t, i, j);
+			claim_label(b, t, &t->task->ports[i], j);
+	if (b->n_claims > n_before)
+		b->ids[t - b->state->tasks] = arena_strdup(b->arena, t->task->id);
 }
 
 /* Agents whose address is not in the document are asked for, those with tasks only. */
@@ -235,12 +267,12 @@ static void allocate_family(struct builder *b, const struct address_range *range
 			wanted[b->claims[i].name] = true;
 	for (size_t i = 0; i < b->names.n; i++)
 		if (wanted[i])
-			entries[n++].name = b->names.strings[i];
+			entries[n++] = (struct names_entry){
+				.name = b->names.strings[i], .number = (uint32_t)i};
 	qsort(entries, n, sizeof *entries, entry_cmp);
 	names_allocate(entries, n, taken, n_taken, range);
 	for (size_t i = 0; i < n; i++) {
-		found[strset_find(&b->names, entries[i].name, strlen(entries[i].name))] =
-			entries[i].address;
+		found[entries[i].number] = entries[i].address;
 		if (entries[i].address.family == AF_UNSPEC)
 			reject_full(b, entries[i].name, family);
 	}
@@ -293,60 +325,46 @@ static int claim_cmp(const void *pa, const void *pb, void *state)
 {
 	const struct claim *a = pa, *b = pb;
 	const struct mesos_placed *tasks = ((const struct mesos_state *)state)->tasks;
-	const struct mesos_placed *ta = &tasks[a->task], *tb = &tasks[b->task];
-	int r = service_key_cmp(&a->key, &b->key);
+	int r;
 
+	if (a->order != b->order)
+		return a->order < b->order ? -1 : 1;
+	r = service_key_cmp(&a->key, &b->key);
 	if (!r)
 		r = address_port_cmp(&a->address, a->port, &b->address, b->port);
-	if (!r && ta->task->weight != tb->task->weight)
-		r = ta->task->weight > tb->task->weight ? -1 : 1;
+	if (!r && a->weight != b->weight)
+		r = a->weight > b->weight ? -1 : 1;
 	if (!r)
-		r = strcmp(ta->task->id, tb->task->id);
-	return r ? r : strcmp(ta->framework, tb->framework);
+		r = strcmp(tasks[a->task].task->id, tasks[b->task].task->id);
+	return r ? r : strcmp(tasks[a->task].framework, tasks[b->task].framework);
 }
 
-static const char *text_once(struct builder *b, const char *text)
+/* Of a text that the state has once, the one copy in the table; *last is the last that was asked
+ * for. */
+static const char *text_once(struct builder *b, struct once *last, const char *text)
 {
-	uint32_t i = strset_add(&b->texts, text, strlen(text));
+	if (last->text != text) {
+		uint32_t i = strset_add(&b->texts, text, strlen(text));
 
-	return b->texts.strings[i];
-}
-
-/* On its own node a port mapping is bypassed by IPVS; Docker's stays, for its hairpin. */
-static void set_local(
-	const struct mesos_task *t, const struct mesos_port *port, struct vip_backend *backend)
-{
-	backend->local_address = backend->address;
-	backend->local_port = backend->port;
-	if (t->docker || !port->host_port || !port->container_port ||
-		is_on_host(t, &backend->agent))
-		return;
-	for (size_t i = 0; i < t->n_addresses; i++) {
-		if (t->addresses[i].family != backend->address.family)
-			continue;
-		backend->local_address = t->addresses[i];
-		backend->local_port = port->container_port;
-		return;
+		*last = (struct once){text, b->texts.strings[i]};
 	}
+	return last->copy;
 }
 
 static struct vip_backend make_backend(struct builder *b, const struct claim *claim)
 {
 	const struct mesos_placed *t = &b->state->tasks[claim->task];
-	const char **id = &b->ids[claim->task];
-	struct vip_backend backend = {.address = claim->address,
-		.port = claim->port,
-		.weight = t->task->weight,
-		.weight_reason = t->task->weight_reason,
-		.agent = *agent_address(b, t),
-		.framework = text_once(b, t->framework),
-		.framework_id = text_once(b, t->framework_id)};
 
-	if (!*id)
-		*id = arena_strdup(b->arena, t->task->id);
-	backend.task = *id;
-	set_local(t->task, &t->task->ports[claim->mesos_port], &backend);
-	return backend;
+	return (struct vip_backend){.address = claim->address,
+		.port = claim->port,
+		.local_address = claim->local_address,
+		.local_port = claim->local_port,
+		.weight = claim->weight,
+		.weight_reason = claim->weight_reason,
+		.agent = *agent_address(b, t),
+		.task = b->ids[claim->task],
+		.framework = text_once(b, &b->framework, t->framework),
+		.framework_id = text_once(b, &b->framework_id, t->framework_id)};
 }
 
 /* Makes a VIP of the claims from `claims` on that have one key; returns their number. */
@@ -426,19 +444,34 @@ static size_t count_vips(const struct builder *b)
 	return n;
 }
 
-static void fill_table(struct builder *b, struct vip_table *t)
+/* Protocol, family, 32 bits of the address, and the port if those are all. */
+static uint64_t order_of(const struct service_key *key)
 {
+	const uint8_t *a = key->address.bytes;
+	uint32_t high = (uint32_t)a[0] << 24 | (uint32_t)a[1] << 16 | (uint32_t)a[2] << 8 | a[3];
+
+	return (uint64_t)key->protocol << 56 | (uint64_t)key->address.family << 48 |
+	       (uint64_t)high << 16 | (key->address.family == AF_INET ? key->port : 0);
+}
+
+static void sort_claims(struct builder *b)
+{
+	for (size_t i = 0; i < b->n_claims; i++)
+		b->claims[i].order = order_of(&b->claims[i].key);
 	if (b->n_claims)
 		qsort_r(b->claims, b->n_claims, sizeof *b->claims, claim_cmp,
 			(void *)(uintptr_t)b->state);
-	b->ids = arena_alloc(b->scratch, b->state->n_tasks * sizeof *b->ids);
+}
+
+static void fill_table(struct builder *b, struct vip_table *t)
+{
+	sort_claims(b);
 	t->vips = arena_alloc(b->arena, count_vips(b) * sizeof *t->vips);
 	for (size_t i = 0; i < b->n_claims;)
 		i += add_vip(b, b->claims + i, b->n_claims - i, &t->vips[t->n_vips++]);
 	keep_agents(b, t);
 	t->n_tasks_seen = b->state->n_tasks_seen;
-	for (size_t i = 0; i < b->state->n_tasks; i++)
-		t->n_tasks += !b->state->tasks[i].task->waiting;
+	t->n_tasks = b->n_tasks;
 	t->n_bytes = b->state->n_bytes;
 	memcpy(t->digest, b->state->digest, sizeof t->digest);
 	memcpy(t->n_rejected, b->rejects.n_rejected, sizeof t->n_rejected);
@@ -483,6 +516,7 @@ struct vip_table *vip_table_build(
 		abort();
 	builder_init(&b, state, options);
 	resolve_agents(&b);
+	b.ids = arena_alloc(b.scratch, state->n_tasks * sizeof *b.ids);
 	for (size_t i = 0; i < state->n_tasks; i++)
 		claim_task(&b, &state->tasks[i]);
 	allocate_names(&b);

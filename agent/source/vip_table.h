@@ -10,12 +10,12 @@
 
 struct vip_backend {
 	struct ip_addr address; /* as reached from other nodes */
-	uint16_t port;
-	struct ip_addr local_address; /* as reached on `agent` itself: differs for a non-Docker */
-	uint16_t local_port;          /* task with a port mapping */
-	uint32_t weight;              /* 0 or 1 */
+	struct ip_addr
+		local_address; /* as reached on `agent` itself: differs, as does the port, for a */
+	struct ip_addr agent;  /* non-Docker task with a port mapping */
+	uint16_t port, local_port;
+	uint32_t weight; /* 0 or 1 */
 	enum weight_reason weight_reason;
-	struct ip_addr agent;
 	const char *task;      /* id */
 	const char *framework; /* name */
 	const char *framework_id;

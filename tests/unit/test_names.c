@@ -39,7 +39,8 @@ static void test_mangle(void **state)
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		char buf[100];
 
-		assert_int_equal(names_mangle(rows[i][0], buf, sizeof buf), strlen(rows[i][1]));
+		assert_int_equal(names_mangle(rows[i][0], strlen(rows[i][0]), buf, sizeof buf),
+			strlen(rows[i][1]));
 		assert_string_equal(buf, rows[i][1]);
 	}
 }
@@ -48,9 +49,9 @@ static void test_mangle_too_long(void **state)
 {
 	char buf[8];
 
-	assert_int_equal(names_mangle("abc.de", buf, sizeof buf), 6);
-	assert_int_equal(names_mangle("abc.defg", buf, sizeof buf), -ENAMETOOLONG);
-	assert_int_equal(names_mangle("", buf, 0), -ENAMETOOLONG);
+	assert_int_equal(names_mangle("abc.de", 6, buf, sizeof buf), 6);
+	assert_int_equal(names_mangle("abc.defg", 8, buf, sizeof buf), -ENAMETOOLONG);
+	assert_int_equal(names_mangle("", 0, buf, 0), -ENAMETOOLONG);
 }
 
 static void test_phash2(void **state)
