@@ -86,9 +86,10 @@ def wait_until(condition, what, timeout=PATIENCE, interval=0.05):
 
 
 class Process:
-    """A program that runs in a namespace in the background, its output in a log file."""
+    """A program that runs in a namespace in the background, its output in a log file. It starts with the
+    signals `blocked`: what it is sent before it takes them waits for that."""
 
-    def __init__(self, name, command, log, netns=None, stdout=None):
+    def __init__(self, name, command, log, netns=None, stdout=None, blocked=()):
         self.name = name
         self.log = pathlib.Path(log)
         self._file = open(self.log, "ab")
@@ -96,7 +97,8 @@ class Process:
             command = ["nsenter", f"--net=/run/netns/{netns}"] + [str(c) for c in command]
         self.popen = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL,
                                       stdout=stdout or self._file, stderr=self._file,
-                                      start_new_session=True)
+                                      start_new_session=True,
+                                      preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, blocked))
 
     @property
     def pid(self):
@@ -159,7 +161,7 @@ class Load:
             elif value is not None and value is not False:
                 args += [option, str(value)]
         self.report = None
-        self._process = node.spawn(name, args + [target], stdout=subprocess.PIPE)
+        self._process = node.spawn(name, args + [target], subprocess.PIPE, [signal.SIGTERM])
 
     def stop(self, number=signal.SIGTERM):
         if self.report is None:
@@ -207,8 +209,8 @@ class Node:
             raise Failure(f"{self.name}: {shown}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done
 
-    def spawn(self, name, command, stdout=None):
-        process = Process(name, command, self.cluster.dir / f"{name}.log", self.netns, stdout)
+    def spawn(self, name, command, stdout=None, blocked=()):
+        process = Process(name, command, self.cluster.dir / f"{name}.log", self.netns, stdout, blocked)
         self.cluster.processes.append(process)
         return process
 
