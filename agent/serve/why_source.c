@@ -151,6 +151,18 @@ static void add_unknown(struct trace *t, size_t n_tasks)
 			n_tasks);
 }
 
+static void check_task(struct trace *t, const struct vip_backend *b)
+{
+	why_step(t, MARK_OK, NULL, "task %s of %s on agent %s", b->task, b->framework,
+		ip_addr_format(&b->agent, (char[IP_ADDR_STRLEN]){0}));
+	if (b->kept)
+		why_step(t, MARK_NOTE,
+			"the agent registers again within the master's agent_reregister_timeout, "
+			"or is given up",
+			"the master has not heard from this agent since its failover, so the task "
+			"is not in the document; it stays as it was");
+}
+
 void why_check_document(struct trace *t)
 {
 	const struct object *o = t->object;
@@ -168,9 +180,7 @@ void why_check_document(struct trace *t)
 		note_rejections(t);
 		return;
 	case OBJECT_BACKEND:
-		why_step(t, MARK_OK, NULL, "task %s of %s on agent %s", o->backend->task,
-			o->backend->framework,
-			ip_addr_format(&o->backend->agent, (char[IP_ADDR_STRLEN]){0}));
+		check_task(t, o->backend);
 		return;
 	case OBJECT_DRAIN:
 		if (o->gone)

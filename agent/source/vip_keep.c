@@ -197,6 +197,7 @@ static struct vip_backend copy_backend(struct merge *m, const struct vip_backend
 	b.framework = m->framework;
 	b.framework_id = m->framework_id;
 	b.task = arena_strdup(arena, from->task);
+	b.kept = true;
 	return b;
 }
 

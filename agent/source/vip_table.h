@@ -16,6 +16,7 @@ struct vip_backend {
 	uint16_t port, local_port;
 	uint32_t weight; /* 0 or 1 */
 	enum weight_reason weight_reason;
+	bool kept;             /* here only since its agent is awaited: vip_keep.h */
 	const char *task;      /* id */
 	const char *framework; /* name */
 	const char *framework_id;

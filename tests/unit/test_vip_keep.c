@@ -272,6 +272,7 @@ static void test_they_stay_until_they_register(void **state)
 		t = next(t, &c);
 		check_list(t, ALL);
 		assert_int_equal(t->n_kept, 5);
+		assert_true(t->vips[0].backends[0].kept);
 		/* Once more; then one comes, with other tasks: what it had is over. */
 		t = next(t, &c);
 		c.presence[1] = REGISTERED;
@@ -281,6 +282,7 @@ static void test_they_stay_until_they_register(void **state)
 		check_list(t, "tcp 1.2.3.4:80: 10.0.0.1:8001*1, 10.0.0.2:8002*1\n"
 			      "tcp 1.2.3.5:80: 9.0.0.7:8001*1");
 		assert_int_equal(t->n_kept, 2);
+		assert_true(t->vips[0].backends[0].kept && !t->vips[0].backends[1].kept);
 		/* One is given up, one is heard of. */
 		c.presence[0] = GONE;
 		c.presence[2] = REGISTERED;

@@ -231,6 +231,15 @@ static void test_followed(void **state)
 	expect_blame(w, "nope", "that 10.0.0.9 publishes");
 }
 
+static void test_kept_for_an_agent_that_is_awaited(void **state)
+{
+	struct world *w = *state;
+
+	w->backends[0].kept = true;
+	expect_step(w, "redis.one", "note", "has not heard from this agent since its failover");
+	expect_well(w, "redis.one");
+}
+
 static void test_rejections(void **state)
 {
 	struct world *w = *state;
@@ -492,6 +501,7 @@ int main(void)
 		T(test_nothing_of_that_name),
 		T(test_source),
 		T(test_followed),
+		T(test_kept_for_an_agent_that_is_awaited),
 		T(test_rejections),
 		T(test_left_out_whole),
 		T(test_moved_from_home),
