@@ -57,6 +57,9 @@
 /* News by itself to one neighbour at most so often, unless it fills datagrams: when many are lost at
  * once, word of one after the other comes in. Twice this, a split of 200 is seen 0.1 s later. */
 #define NEWS_GAP (10 * MSEC)
+/* Owners that are remembered for having something gathered: of each node of which word is gathered, all
+ * former neighbours, and more than that at once. */
+#define HELD_MAX 128
 /* One owner's pending deltas are replaced by its record beyond so many: newest state first. */
 #define DELTAS_MAX 5
 /* Digests that differ while the table rests for SYNC_REST, for SYNC_PATIENCE, mean loss: longer
@@ -336,15 +339,25 @@ static bool gathering(const struct gossip *g, const struct rumour *r)
 	return r->urgent && r->due > g->now + HOLD_SPAN;
 }
 
-/* Whether the i-th is being gathered, or builds upon one that is: who gets a delta without its base
- * has to ask for the record. */
-static bool held_back(const struct gossip *g, size_t i)
+/* Owners of whom something is being gathered, as far as a walk over the rumours has come. */
+struct held {
+	uint16_t owners[HELD_MAX];
+	unsigned n;
+};
+
+/* Whether it is being gathered, or builds upon one that is: who gets a delta without its base has to
+ * ask for the record. To be asked of each rumour in turn. */
+static bool held_back(const struct gossip *g, const struct rumour *r, struct held *held)
 {
-	for (size_t k = 0; k <= i; k++) {
-		if (g->rumours[k].owner == g->rumours[i].owner && gathering(g, &g->rumours[k]))
+	bool gathered = gathering(g, r);
+
+	for (unsigned i = 0; i < held->n; i++) {
+		if (held->owners[i] == r->owner)
 			return true;
 	}
-	return false;
+	if (gathered && held->n < HELD_MAX)
+		held->owners[held->n++] = r->owner;
+	return gathered;
 }
 
 /* Writes what the link lacks into one NEWS message. Returns how many items went, and whether
@@ -353,6 +366,7 @@ static unsigned news_write(
 	struct gossip *g, unsigned slot, struct writer *w, bool urgent_only, bool *ret_more)
 {
 	uint32_t bit = UINT32_C(1) << slot;
+	struct held held = {.n = 0};
 	unsigned n = 0;
 
 	*ret_more = false;
@@ -361,7 +375,7 @@ static unsigned news_write(
 		struct rumour *r = &g->rumours[i];
 		struct wire_item item;
 
-		if ((r->known & bit) || (urgent_only && !r->urgent) || held_back(g, i))
+		if (held_back(g, r, &held) || (r->known & bit) || (urgent_only && !r->urgent))
 			continue;
 		rumour_item(g, r, &item);
 		if (!item_add(w, &item)) {
@@ -423,6 +437,8 @@ static bool news_due(const struct gossip *g, unsigned slot)
 
 static void rumours_flush(struct gossip *g)
 {
+	/* In step with others: of a thousand, each would have its own time to be looked for. */
+	nsec_t later = (g->now / MSEC + 1) * MSEC + HOLD_SPAN;
 	uint32_t mask = audience(g);
 	bool more = false;
 
@@ -450,7 +466,7 @@ static void rumours_flush(struct gossip *g)
 		if (!r->urgent)
 			continue;
 		if (r->due <= g->now && !more)
-			r->due = g->now + HOLD_SPAN; /* for links that came meanwhile */
+			r->due = later; /* for links that came meanwhile, or may not have it yet */
 		schedule(g, r->due > g->now ? r->due : g->now + PORTION_GAP);
 	}
 	if (more)
