@@ -946,14 +946,17 @@ void detector_late(struct gossip *g, nsec_t late)
 			g->lateness / LATENESS_DECAY * (n < LATENESS_DECAY ? n : LATENESS_DECAY);
 		g->lateness_at = g->now;
 	}
-	if (late > g->lateness)
-		g->lateness = late;
-	if (late < PAUSE)
-		return;
-	if (late >= LONG_PAUSE) {
+	if (late >= LONG_PAUSE) { /* stopped, not late: that says nothing of how it runs */
+		g->stats.pauses++;
+		if (late > g->stats.longest_pause)
+			g->stats.longest_pause = late;
 		verdict_paused(g);
 		test_links(g, 0);
+	} else if (late > g->lateness) {
+		g->lateness = late;
 	}
+	if (late < PAUSE)
+		return;
 	for (unsigned i = 0; i < g->n_links; i++) {
 		struct link *l = &g->links[i];
 

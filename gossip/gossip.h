@@ -280,14 +280,16 @@ struct gossip_stats {
 	uint64_t digest; /* equal digests mean equal tables */
 	enum gossip_self self;
 	unsigned loss_permille;
-	nsec_t lateness; /* of the own loop, allowed for in every time-out */
+	nsec_t lateness; /* of the own loop while it runs, allowed for in every time-out */
 	/* Counters, since the start. */
 	uint64_t packets_in, packets_out, bytes_in, bytes_out; /* datagrams, before encryption */
 	uint64_t frames_in, frames_out, link_bytes_in, link_bytes_out;
 	struct gossip_sent sent[GOSSIP_MESSAGE_KINDS];
-	uint64_t opens;     /* links that were asked for */
-	uint64_t malformed; /* messages dropped: did not parse */
-	uint64_t refused;   /* messages dropped: a bound was met */
+	uint64_t opens;       /* links that were asked for */
+	uint64_t pauses;      /* times that the own loop stood still for half a second or more */
+	nsec_t longest_pause; /* of these */
+	uint64_t malformed;   /* messages dropped: did not parse */
+	uint64_t refused;     /* messages dropped: a bound was met */
 	uint64_t beats_missed, tests, tests_heard, probes, words;
 	uint64_t severed_silent, severed_stalled, severed_agentless, severed_by_peer;
 	uint64_t rumours_new, rumours_known, rumours_dropped, pulls, syncs;

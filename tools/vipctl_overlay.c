@@ -79,6 +79,12 @@ static int show_links(json_object *answer)
 		get_int(gossip, "members"), get_int(gossip, "reachable"),
 		get_int(gossip, "beats_missed"), get_int(gossip, "tests"),
 		get_int(gossip, "tests_heard"), get_int(gossip, "probes"));
+	printf("this node's loop: at most %.1f ms late lately",
+		1e3 * get_seconds(gossip, "lateness"));
+	if (get_int(gossip, "pauses"))
+		printf("; stood still %" PRId64 " times, for %s at most", get_int(gossip, "pauses"),
+			time_text(get_seconds(gossip, "longest_pause"), buf));
+	puts("");
 	return 0;
 }
 

@@ -315,7 +315,11 @@ static void gossip_metrics(FILE *f, const struct gossip_stats *g)
 	metrics_gauge(f, "vipd_overlay_memory_bytes", (double)g->n_memory,
 		"Memory of the overlay's table.");
 	metrics_gauge(f, "vipd_overlay_lateness_seconds", seconds(g->lateness),
-		"How late the own loop is, as allowed for in every time-out.");
+		"How late the own loop is while it runs, as allowed for in every time-out.");
+	metrics_counter(f, "vipd_overlay_pauses_total", (double)g->pauses,
+		"Times that the own loop stood still for half a second or more.");
+	metrics_gauge(f, "vipd_overlay_longest_pause_seconds", seconds(g->longest_pause),
+		"The longest of them.");
 	metrics_counter(f, "vipd_overlay_beats_missed_total", (double)g->beats_missed,
 		"Heartbeats of neighbours that did not come in time.");
 	metrics_counter(f, "vipd_overlay_tests_total", (double)g->tests,

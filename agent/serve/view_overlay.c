@@ -183,6 +183,8 @@ static json_object *gossip_view(const struct gossip_stats *g)
 	put_id(o, "digest", g->digest);
 	put_int(o, "memory", g->n_memory);
 	put_duration(o, "lateness", g->lateness);
+	put_int(o, "pauses", g->pauses);
+	put_duration(o, "longest_pause", g->longest_pause);
 	put_seconds(o, "loss", g->loss_permille / 1000.0);
 	put_int(o, "beats_missed", g->beats_missed);
 	put_int(o, "tests", g->tests);

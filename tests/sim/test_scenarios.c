@@ -683,6 +683,22 @@ static void test_joins_where_many_are_known(void **state)
 	sim_free(s);
 }
 
+/* A stop of one's own is no lateness: that would lengthen all time-outs for a minute. */
+static void test_own_stop_is_no_lateness(void **state)
+{
+	struct sim *s = cluster(8, 16);
+	struct gossip_stats stats;
+
+	sim_stop_for(s, 3, 10 * SEC);
+	sim_run(s, 11 * SEC);
+	gossip_stats(sim_gossip(s, 3), &stats);
+	assert_int_equal(stats.pauses, 1);
+	assert_in_range(stats.longest_pause, 9 * SEC, 10 * SEC);
+	assert_in_range(stats.lateness, 0, 50 * MSEC);
+	never_false(s);
+	ends_quiet(s, 10 * SEC);
+}
+
 /* All at once, and soon nothing is left to be done. */
 static void test_start_settles(void **state)
 {
@@ -820,6 +836,7 @@ int main(void)
 		cmocka_unit_test(test_crashes_at_a_fifth_lost),
 		cmocka_unit_test(test_begins_at_rest),
 		cmocka_unit_test(test_joins_where_many_are_known),
+		cmocka_unit_test(test_own_stop_is_no_lateness),
 		cmocka_unit_test(test_start_settles),
 		cmocka_unit_test(test_many_lost_cost_little),
 		cmocka_unit_test(test_forgotten),
