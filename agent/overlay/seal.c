@@ -29,6 +29,9 @@
 /* Packets that a sender may have sent between the one that waits and its answer: more than it sends
  * in a round trip, far fewer than in a minute. An older one is a replay of this very boot. */
 #define HELD_LAG 256
+/* Challenges of boots that are not believed, and so have no window, that are known to be answered: those
+ * of as many nodes that start at once. */
+#define ANSWERED 256
 
 _Static_assert(HEAD + TAG == SEAL_OVERHEAD, "what the header promises");
 _Static_assert(GOSSIP_DATAGRAM_MAX + SEAL_OVERHEAD <= SEAL_PACKET_MAX, "the MTU");
@@ -72,6 +75,8 @@ struct seal {
 	struct peer *peers; /* in order of use: the first is silent for longest */
 	struct seal_stats stats;
 	uint8_t plain[SEAL_PACKET_MAX], reply[SEAL_PACKET_MAX];
+	uint64_t answered[ANSWERED]; /* by halves of their tags */
+	size_t at_answered;
 	uint8_t *released; /* the held packet that was handed out last */
 };
 
@@ -396,6 +401,19 @@ static struct seal_opened take_believed(
 	return dropped(&s->stats.stale); /* an echo that came twice */
 }
 
+/* One that is repeated by who has no key gets no answer, and none keeps another from getting its own. */
+static bool answered_before(struct seal *s, const uint8_t *packet, size_t n)
+{
+	uint64_t tag = get(packet + n - 8, 8);
+
+	for (size_t i = 0; i < ANSWERED; i++)
+		if (s->answered[i] == tag)
+			return true;
+	s->answered[s->at_answered] = tag;
+	s->at_answered = (s->at_answered + 1) % ANSWERED;
+	return false;
+}
+
 /* Someone asks us: the answer proves that we live now. Anyone with the key may ask. */
 static struct seal_opened answer(struct seal *s, const struct gossip_addr *from, size_t n_plain)
 {
@@ -429,6 +447,7 @@ struct seal_opened seal_open(struct seal *s, nsec_t now, const struct gossip_add
 	enum packet_type type;
 	struct boot boot = {0};
 	struct peer *p;
+	bool believed;
 	uint64_t id;
 
 	if (n < SEAL_OVERHEAD || n > SEAL_PACKET_MAX || bytes[0] >> 4 != VERSION ||
@@ -451,13 +470,15 @@ struct seal_opened seal_open(struct seal *s, nsec_t now, const struct gossip_add
 		return dropped(&s->stats.forged);
 	/* From here on the sender has the key, now or once. */
 	p = find_peer(s, id);
+	believed = p && p->accepted && same_boot(&p->boot, bytes);
+	if (believed && !window_take(p, get(bytes + 22, COUNTER)))
+		return dropped(&s->stats.replayed);
+	if (type == TYPE_CHALLENGE && !believed && answered_before(s, bytes, n))
+		return dropped(&s->stats.replayed);
 	if (type == TYPE_CHALLENGE)
 		return answer(s, from, n_plain);
-	if (p && p->accepted && same_boot(&p->boot, bytes)) {
-		if (!window_take(p, get(bytes + 22, COUNTER)))
-			return dropped(&s->stats.replayed);
+	if (believed)
 		return take_believed(s, from, type, n_plain);
-	}
 	if (type == TYPE_ECHO)
 		return take_echo(s, p, &boot, bytes, now, n_plain);
 	return challenge(s, p ? p : add_peer(s, id), &boot, now, from, bytes, n_plain);

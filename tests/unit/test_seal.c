@@ -106,6 +106,33 @@ static void test_replay_is_refused(void **state)
 	pair_free(&p);
 }
 
+/* b is not believed by a when it asks, and later is. */
+static void test_challenge_is_answered_once(void **state)
+{
+	struct pair p = pair_new();
+	uint8_t packet[SEAL_PACKET_MAX], asked[SEAL_PACKET_MAX];
+	size_t n = from_a(&p, "hello", packet), n_asked;
+	struct seal_opened o = at_b_opens(&p, S, packet, n);
+
+	assert_int_equal(o.verdict, SEAL_REPLY);
+	n_asked = o.n;
+	memcpy(asked, o.bytes, o.n);
+	assert_int_equal(seal_open(p.a, S, &at_b, &at_a, asked, n_asked).verdict, SEAL_REPLY);
+	assert_int_equal(seal_open(p.a, S, &at_b, &at_a, asked, n_asked).verdict, SEAL_DROP);
+	assert_int_equal(seal_stats(p.a)->replayed, 1);
+
+	n = seal_packet(p.b, &at_a, "hello", 5, packet);
+	o = seal_open(p.a, S, &at_b, &at_a, packet, n);
+	assert_int_equal(o.verdict, SEAL_REPLY);
+	memcpy(packet, o.bytes, o.n);
+	o = seal_open(p.b, S, &at_a, &at_b, packet, o.n);
+	assert_int_equal(o.verdict, SEAL_REPLY);
+	memcpy(packet, o.bytes, o.n);
+	assert_int_equal(seal_open(p.a, S, &at_b, &at_a, packet, o.n).verdict, SEAL_HELD_DATA);
+	assert_int_equal(seal_open(p.a, S, &at_b, &at_a, asked, n_asked).verdict, SEAL_DROP);
+	pair_free(&p);
+}
+
 static void test_window_slides(void **state)
 {
 	struct pair p = pair_new();
@@ -467,6 +494,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_new_boot_is_asked),
 		cmocka_unit_test(test_replay_is_refused),
+		cmocka_unit_test(test_challenge_is_answered_once),
 		cmocka_unit_test(test_window_slides),
 		cmocka_unit_test(test_forgery),
 		cmocka_unit_test(test_destination_counts),
