@@ -106,6 +106,7 @@ class Soak:
             o.up()
             lost = o.nodes[2::3][:9]
             survivors = o.others(*lost)
+            o.wait_settled()
             before = o.traffic(survivors)
             when = o.cut(*lost)
             worst, missing = self.last_out(o, lost, survivors, when, 20)
