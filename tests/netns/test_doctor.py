@@ -150,9 +150,7 @@ def test_no_ipvs(overlay):
 @pytest.mark.overlay(nodes=3)
 def test_a_blocked_port(overlay):
     a, b, c = overlay.nodes
-    overlay.nft("add table bridge cut\nadd chain bridge cut forward { type filter hook forward priority 0; }\n"
-                + "".join(f"add rule bridge cut forward {way} p{c.number} meta l4proto {{ tcp, udp }} th dport {PORT} drop\n"
-                          for way in ("iifname", "oifname")))
+    overlay.drop(*(f"{way} p{c.number} meta l4proto {{ tcp, udp }} th dport {PORT}" for way in ("iifname", "oifname")))
     overlay.start()
     overlay.wait_all_up([a, b])
     f = finds(a, "peers", f"{c.address} does not answer on port {PORT}")
@@ -166,8 +164,7 @@ def test_a_blocked_port(overlay):
 @pytest.mark.overlay(nodes=2)
 def test_a_blocked_udp_port(overlay):
     a, b = overlay.nodes
-    overlay.nft("add table bridge cut\nadd chain bridge cut forward { type filter hook forward priority 0; }\n"
-                f"add rule bridge cut forward meta l4proto udp th dport {PORT} drop\n")
+    overlay.drop(f"meta l4proto udp th dport {PORT}")
     overlay.up()
     f = finds(a, "peers", "UDP port", b.address, severity="warning")
     assert "udp" in f["mend"]
