@@ -55,16 +55,19 @@
 /* No verdict so long after doubt, or after a pause of our own that others may have noticed: two
  * syncs. */
 #define AFTER_DOUBT (2 * SEC)
-/* Doubt for no longer than a look takes is a moment's, as when the last link is gone and the witness
+/* Doubt for no longer than a test takes is a moment's, as when the last link is gone and the witness
  * has not answered yet: the own path worked before and after. */
-#define DOUBT_MOMENT LOOK_TIME
+#define DOUBT_MOMENT (400 * MSEC)
 /* Untested absentees are looked at after so long, the time in which word of tests that are over
  * gets here; then again at growing intervals from the second on, which is longer than a look. */
 #define LOOK_AFTER (50 * MSEC)
 #define LOOK_INTERVAL_MIN (400 * MSEC)
 #define LOOK_INTERVAL_MAX (5 * SEC)
-/* A look and word of it: eight pings, their time-out, and a flood. */
+/* A look and word of it: eight pings, their time-out, and a flood. In a split, one in nine of the other
+ * side's members had but one neighbour on this one, and is judged after that. */
 #define LOOK_TIME (400 * MSEC)
+/* For a member that was never up here: it, or we, may have just started, and links are still to come. */
+#define NEW_TIME (3 * SEC)
 /* Votes this much older than the loss of the last path are no part of it: since then some neighbour has
  * heard it. Longer than from one neighbour's notice to the last one's, but for tests by TCP alone. */
 #define VOTE_FRESH (1 * SEC)
@@ -370,7 +373,7 @@ static void doubt_update(struct gossip *g)
 			n_heard++;
 		else if ((g->members[a->member].flags & MEMBER_SEEN_UP) && !a->settled)
 			n_missing++;
-		else if (g->members[a->member].status != GOSSIP_STATUS_DOWN)
+		else if (!a->settled)
 			n_new++;
 	}
 	if (!alone(g))
@@ -469,12 +472,22 @@ static bool word_proven(struct gossip *g, const struct absent *a)
 
 /* When the votes suffice. Neighbours that have lost it just now do at once. Others may have had no way to
  * it ever (a rack that is cut one way), or none for a while (it hung by one link, to a process that has
- * stopped): those who hear it get the time to say so. */
+ * stopped): those who hear it get the time to say so, and so do we, if we are testing it. While it is our
+ * own neighbour, our test decides. */
 static nsec_t verdict_due(struct gossip *g, const struct absent *a)
 {
+	const struct test *test;
+
 	if (a->votes < votes_needed(g) || (g->must_prove && !word_proven(g, a)))
 		return NSEC_NEVER;
-	return a->near >= votes_needed(g) ? 0 : a->since + LOOK_TIME;
+	if (link_of(g, a->member))
+		return NSEC_NEVER;
+	if (a->near >= votes_needed(g))
+		return 0;
+	test = test_find(g, a->member);
+	if (test && !test->hail)
+		return NSEC_NEVER;
+	return a->since + (g->members[a->member].flags & MEMBER_SEEN_UP ? LOOK_TIME : NEW_TIME);
 }
 
 /* True if the member is absent no more. */
