@@ -751,7 +751,8 @@ static void own_tidy(struct gossip *g, uint16_t subject, bool room)
 
 		if (lost->subject == subject)
 			continue;
-		if (member_reachable(g, lost->subject) && !lost_valid(g, lost)) {
+		if (member_reachable(g, lost->subject) &&
+			(lost->op != OP_SILENT || !lost_valid(g, lost))) {
 			own_step(g, OP_CLEAR, lost->subject, false);
 			return;
 		}

@@ -232,6 +232,11 @@ static struct watch *watch_find(struct gossip *g, uint16_t m)
 	return NULL;
 }
 
+bool detector_watching(struct gossip *g, uint16_t m)
+{
+	return watch_find(g, m) != NULL;
+}
+
 void detector_unwatch(struct gossip *g, uint16_t m)
 {
 	struct watch *w = watch_find(g, m);

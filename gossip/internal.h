@@ -554,6 +554,7 @@ struct test *test_find(struct gossip *g, uint16_t m);
 bool detector_silent(struct gossip *g, uint16_t m); /* it has not answered a ping in time */
 void detector_forget(struct gossip *g, uint16_t m);
 void detector_watch(struct gossip *g, uint16_t m); /* its kernel is asked on */
+bool detector_watching(struct gossip *g, uint16_t m);
 void detector_unwatch(struct gossip *g, uint16_t m);
 void detector_want_link(struct gossip *g, struct link *l); /* beat now: we miss ourselves */
 void detector_tick(struct gossip *g);

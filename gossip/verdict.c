@@ -456,6 +456,19 @@ static void reconsider(struct gossip *g, struct absent *a)
 	detector_test(g, a->member, NONE);
 }
 
+/* Who says that its kernel answers goes on asking. The word may be from an absence before, which ended
+ * with a path and not with a new neighbour. */
+static void word_keep(struct gossip *g, const struct absent *a)
+{
+	const struct lost *said = own_lost(g, a->member);
+
+	if (!said || said->op == OP_SILENT || !lost_valid(g, said) ||
+		detector_watching(g, a->member))
+		return;
+	detector_watch(g, a->member);
+	detector_test(g, a->member, NONE);
+}
+
 static unsigned votes_needed(const struct gossip *g)
 {
 	return g->n_reachable >= VOTES_NEEDED ? VOTES_NEEDED : 1;
@@ -511,6 +524,7 @@ static bool judge(struct gossip *g, struct absent *a)
 	contradict(g, a);
 	if (a->agentless || a->stalled) {
 		reconsider(g, a);
+		word_keep(g, a);
 		announce(g, a, a->agentless ? GOSSIP_STATUS_AGENTLESS : GOSSIP_STATUS_STALLED);
 		return false;
 	}

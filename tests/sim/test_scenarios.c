@@ -595,6 +595,57 @@ static void test_full_views(void **state)
 	}
 }
 
+/* One that is up, of whom some record still says that its kernel answers; 0: none. */
+static unsigned spoken_of(struct sim *s)
+{
+	struct gossip_member m, subject;
+	size_t cursor = 0;
+
+	while (gossip_member_next(sim_gossip(s, 0), &cursor, &m)) {
+		for (size_t k = 0; k < m.n_lost; k++) {
+			if (m.lost[k].status != GOSSIP_STATUS_DOWN &&
+				gossip_member_get(sim_gossip(s, 0), m.lost[k].id, &subject) &&
+				subject.reachable)
+				return sim_index(subject.id);
+		}
+	}
+	return 0;
+}
+
+/* Someone said once that its kernel answers; it came back by a way that was there all along, so that the
+ * word stood, and nobody asked the kernel any more. Once its host died, it was stalled for ever. */
+static void test_kernel_word_from_before(void **state)
+{
+	unsigned n_found = 0;
+
+	for (unsigned seed = 1; seed <= 30; seed++) {
+		struct sim *s = cluster(20, seed);
+		unsigned victim;
+
+		sim_loss(s, 0.2);
+		sim_block_udp(s, true);
+		for (unsigned k = 0; k < 4; k++) {
+			sim_isolate(s, 1 + k);
+			sim_run(s, 2 * SEC);
+			sim_join(s, 1 + k);
+			sim_stop_for(s, 6 + k, 1500 * MSEC);
+			sim_run(s, 3 * SEC);
+		}
+		sim_block_udp(s, false);
+		sim_run(s, 5 * SEC);
+		victim = spoken_of(s);
+		if (victim > 0) {
+			n_found++;
+			sim_crash(s, victim);
+			sim_run(s, 5 * SEC);
+			assert_int_equal(sim_status(s, 0, victim), GOSSIP_STATUS_DOWN);
+		}
+		never_false(s);
+		sim_free(s);
+	}
+	assert_true(n_found > 0);
+}
+
 /* One crash after the other: the slowest to be known everywhere. */
 static nsec_t slowest_crash(struct sim *s, unsigned n, unsigned n_crashes)
 {
@@ -833,6 +884,7 @@ int main(void)
 		cmocka_unit_test(test_own_kernel_is_no_witness),
 		cmocka_unit_test(test_of_two_one_stops),
 		cmocka_unit_test(test_full_views),
+		cmocka_unit_test(test_kernel_word_from_before),
 		cmocka_unit_test(test_crashes_at_a_fifth_lost),
 		cmocka_unit_test(test_begins_at_rest),
 		cmocka_unit_test(test_joins_where_many_are_known),
