@@ -113,12 +113,11 @@ struct sim {
 	sim_app *app;
 	void *app_arg;
 	/* For invariants, in clusters of up to PAIRS_MAX: by reporter and subject. */
-	uint8_t *told;       /* status reported last, plus one */
-	uint64_t (*seen)[2]; /* incarnation and version seen last */
+	uint8_t *told; /* status reported last, plus one */
 	uint32_t n_casts;
 	uint8_t *cast_seen; /* by multicast and node, the first SIM_CASTS_MAX */
-	char error[256];    /* the first invariant broken */
-	char quiet_error[256];
+	char error[256];    /* the first that an event has broken */
+	struct invariants *invariants;
 };
 
 static uint64_t rnd(struct sim *s)
@@ -601,9 +600,16 @@ static void event_take(struct sim *s, unsigned i, const struct gossip_event *e)
 		printf("%12.6f %u: kind %d of %u %s self %d\n", (double)s->now / SEC, i, e->kind,
 			sim_index(e->id), gossip_status_name(e->status), e->self);
 	if (e->kind == GOSSIP_EVENT_NODE) {
+		unsigned of = sim_index(e->id);
+		const char *wrong = NULL;
+
 		if (e->status == GOSSIP_STATUS_DOWN && e->accuser == 0)
-			broken(s, "a verdict without a vote", i, sim_index(e->id));
-		reported(s, i, sim_index(e->id), e->status);
+			wrong = "a verdict without an accuser";
+		else if (e->status == GOSSIP_STATUS_DOWN && sim_status(s, i, of) == e->status)
+			wrong = sim_check_verdict(s, i, of);
+		if (wrong)
+			broken(s, wrong, i, of);
+		reported(s, i, of, e->status);
 		return;
 	}
 	if (s->app && (e->kind == GOSSIP_EVENT_MULTICAST || e->kind == GOSSIP_EVENT_REQUEST ||
@@ -757,7 +763,6 @@ void sim_start(struct sim *s, unsigned i)
 		h->touched = s->now;
 	if (s->told) {
 		memset(s->told + i * s->options.n, 0, s->options.n);
-		memset(s->seen + i * s->options.n, 0, s->options.n * sizeof(*s->seen));
 		for (unsigned k = 0; k < SIM_CASTS_MAX; k++) /* a new process has seen nothing */
 			s->cast_seen[k * s->options.n + i] = 0;
 	}
@@ -1459,12 +1464,12 @@ struct sim *sim_new(const struct sim_options *options)
 	assert(s->hosts);
 	for (unsigned i = 0; i < options->n; i++) {
 		s->hosts[i].witness = SIM_ALL;
-		s->hosts[i].offset = sim_random(s, 3600) * SEC;
+		s->hosts[i].offset = sim_random(s, 3600) * SEC + i * options->clock_shift;
 		s->hosts[i].timer = NSEC_NEVER;
 	}
+	s->invariants = invariants_new(options->n);
 	if (options->n <= PAIRS_MAX && options->kind == SIM_GOSSIP) {
 		s->told = calloc(options->n, options->n);
-		s->seen = calloc(options->n * options->n, sizeof(*s->seen));
 		s->cast_seen = calloc(options->n, SIM_CASTS_MAX);
 	}
 	if (options->kind == SIM_SWIM) {
@@ -1496,7 +1501,7 @@ struct sim *sim_free(struct sim *s)
 		free(s->heap[i].bytes);
 	free(s->heap);
 	free(s->told);
-	free(s->seen);
+	invariants_free(s->invariants, s->options.n);
 	free(s->cast_seen);
 	free(s->hosts);
 	free(s->conns);
@@ -1505,6 +1510,21 @@ struct sim *sim_free(struct sim *s)
 }
 
 /* ---- What became of it ---- */
+
+unsigned sim_size(const struct sim *s)
+{
+	return s->options.n;
+}
+
+const char *sim_error(const struct sim *s)
+{
+	return s->error[0] ? s->error : NULL;
+}
+
+struct invariants *sim_invariants(struct sim *s)
+{
+	return s->invariants;
+}
 
 nsec_t sim_now(const struct sim *s)
 {
@@ -1599,139 +1619,4 @@ struct sim_counts sim_counts(struct sim *s)
 void sim_verbose(struct sim *s, bool verbose)
 {
 	s->verbose = verbose;
-}
-
-static const char *fail(struct sim *s, const char *what, unsigned a, unsigned b)
-{
-	snprintf(s->quiet_error, sizeof(s->quiet_error), "%.3f s: %s (%u, %u)",
-		(double)s->now / SEC, what, a, b);
-	return s->quiet_error;
-}
-
-/* What a node knows of another never goes back. */
-static void versions_check(struct sim *s, unsigned i)
-{
-	for (unsigned k = 0; k < s->options.n; k++) {
-		uint64_t *seen = s->seen[i * s->options.n + k];
-		struct gossip_member m;
-
-		if (!gossip_member_get(s->hosts[i].gossip, sim_id(k), &m))
-			continue;
-		if (m.incarnation < seen[0] || (m.incarnation == seen[0] && m.version < seen[1]))
-			broken(s, "a record went back", i, k);
-		seen[0] = m.incarnation;
-		seen[1] = m.version;
-	}
-}
-
-const char *sim_check(struct sim *s)
-{
-	size_t bound = 400 * 1024 + 400 * (size_t)s->options.n;
-
-	if (s->error[0])
-		return s->error;
-	for (unsigned i = 0; i < s->options.n; i++) {
-		struct gossip_stats stats;
-
-		if (!s->hosts[i].gossip)
-			continue;
-		gossip_stats(s->hosts[i].gossip, &stats);
-		if (stats.n_memory > bound)
-			return fail(s, "memory beyond its bound", i, stats.n_memory);
-		if (gossip_member_status(s->hosts[i].gossip, sim_id(i)) != GOSSIP_STATUS_UP)
-			return fail(s, "not up at itself", i, i);
-		if (stats.malformed > 0)
-			return fail(s, "malformed messages", i, stats.malformed);
-		if (stats.n_neighbours > GOSSIP_NEIGHBOURS_MAX || stats.n_rumours > 1024)
-			return fail(s, "a bound exceeded", i, stats.n_rumours);
-		if (s->seen)
-			versions_check(s, i);
-	}
-	return s->error[0] ? s->error : NULL;
-}
-
-static const char *check_pair(struct sim *s, unsigned i, unsigned of)
-{
-	struct gossip_member m, own;
-	enum gossip_status status;
-
-	if (!gossip_member_get(s->hosts[i].gossip, sim_id(of), &m))
-		return s->hosts[of].running ? fail(s, "unknown", i, of) : NULL;
-	status = m.status;
-	if (!s->hosts[of].running) {
-		if (status == GOSSIP_STATUS_UP)
-			return fail(s, "up without a process", i, of);
-		if (!s->hosts[of].alive && status != GOSSIP_STATUS_DOWN &&
-			status != GOSSIP_STATUS_UNKNOWN)
-			return fail(s, "not down without a host", i, of);
-		if (s->hosts[of].alive && status == GOSSIP_STATUS_DOWN)
-			return fail(s, "down with a host", i, of);
-		return NULL;
-	}
-	if (status != GOSSIP_STATUS_UP)
-		return fail(s, "not up", i, of);
-	gossip_member_get(s->hosts[of].gossip, sim_id(of), &own);
-	if (m.incarnation != own.incarnation || m.version != own.version)
-		return fail(s, "record not current", i, of);
-	if (m.n_neighbours > GOSSIP_NEIGHBOURS_MAX)
-		return fail(s, "too many neighbours", i, of);
-	return NULL;
-}
-
-static const char *check_view(struct sim *s, unsigned i, unsigned n_running)
-{
-	struct gossip_member m, other;
-	struct gossip_stats stats;
-	unsigned want = n_running <= 9 ? n_running - 1 : 6;
-
-	gossip_member_get(s->hosts[i].gossip, sim_id(i), &m);
-	gossip_stats(s->hosts[i].gossip, &stats);
-	if (stats.self != GOSSIP_SELF_WELL)
-		return fail(s, "in doubt", i, stats.self);
-	if (m.n_neighbours + 1 < want || (want <= 2 && m.n_neighbours < want))
-		return fail(s, "too few neighbours", i, m.n_neighbours);
-	for (unsigned k = 0; k < m.n_neighbours; k++) {
-		unsigned j = sim_index(m.neighbours[k]);
-		bool back = false;
-
-		if (!s->hosts[j].running)
-			return fail(s, "neighbour without a process", i, j);
-		gossip_member_get(s->hosts[j].gossip, sim_id(j), &other);
-		for (unsigned x = 0; x < other.n_neighbours; x++)
-			back |= other.neighbours[x] == sim_id(i);
-		if (!back)
-			return fail(s, "one-sided edge", i, j);
-	}
-	return NULL;
-}
-
-const char *sim_check_quiet(struct sim *s)
-{
-	const char *error = sim_check(s);
-	unsigned n_running = 0;
-	uint64_t digest = 0;
-
-	for (unsigned i = 0; i < s->options.n; i++)
-		n_running += s->hosts[i].running;
-	for (unsigned i = 0; i < s->options.n && !error; i++) {
-		struct gossip_stats stats;
-
-		if (!s->hosts[i].running)
-			continue;
-		gossip_stats(s->hosts[i].gossip, &stats);
-		if (digest != 0 && stats.digest != digest)
-			error = fail(s, "tables differ", i, 0);
-		for (unsigned k = 0; k < s->options.n; k++) {
-			const char *e = check_pair(s, i, k);
-
-			if (e) {
-				error = e;
-				break;
-			}
-		}
-		digest = stats.digest;
-		if (!error)
-			error = check_view(s, i, n_running);
-	}
-	return error;
 }

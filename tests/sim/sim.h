@@ -37,6 +37,7 @@ struct sim_options {
 	unsigned n_contacts; /* the first so many nodes are everyone's contacts; default 3 */
 	bool cold;           /* nodes start with sim_start(), else linked and known already */
 	size_t n_metadata;   /* bytes of each node's */
+	nsec_t clock_shift;  /* so much further ahead is each host's clock than the one's before */
 	struct gossip_config config; /* detection's tunables; zeroed: the defaults */
 };
 
@@ -47,6 +48,7 @@ struct sim_options sim_options(unsigned n, uint64_t seed);
 struct sim *sim_new(const struct sim_options *options);
 struct sim *sim_free(struct sim *s);
 
+unsigned sim_size(const struct sim *s); /* hosts */
 nsec_t sim_now(const struct sim *s);
 void sim_run(struct sim *s, nsec_t duration);
 /* Runs until `done`, looked at each millisecond, or for `most`. True if it was done. */
@@ -124,6 +126,12 @@ void sim_traffic_reset(struct sim *s);
 void sim_graph(unsigned n, uint64_t (*neighbours)[GOSSIP_NEIGHBOURS_MAX], unsigned *n_of);
 void sim_address(unsigned i, struct gossip_addr *ret);
 
+/* What the checks of invariants.c remember. */
+struct invariants;
+struct invariants *invariants_new(unsigned n);
+struct invariants *invariants_free(struct invariants *v, unsigned n); /* takes NULL */
+struct invariants *sim_invariants(struct sim *s);
+
 struct sim_counts {
 	uint64_t down, up, other;       /* reports of all nodes */
 	uint64_t false_down;            /* of a host that was there and could be heard */
@@ -134,8 +142,12 @@ struct sim_counts {
 };
 struct sim_counts sim_counts(struct sim *s);
 
-/* Checks that hold at any time; an error text, or NULL. */
+/* The first invariant that an event has broken, or NULL. */
+const char *sim_error(const struct sim *s);
+/* Checks that hold at any time (invariants.c); an error text, or NULL. */
 const char *sim_check(struct sim *s);
+/* Whether what i knows justifies that it has just called `of` down; likewise. */
+const char *sim_check_verdict(struct sim *s, unsigned i, unsigned of);
 /* Checks that hold when all has been quiet for a while: everyone running sees everyone running up
  * and current, tables are equal, views symmetric and within bounds, the overlay connected. */
 const char *sim_check_quiet(struct sim *s);
