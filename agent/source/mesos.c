@@ -443,7 +443,6 @@ static int read_task(
 	*ret = p->is_first ? NULL : task_pool_find(p->pool, &digest);
 	if (*ret)
 		return TASK_READ_KEEP;
-	task_pool_expect(p->pool, &digest);
 	arena_reset(p->reader.arena);
 	what = task_read(&p->reader, e->tokens, e->n_tokens, &task);
 	if (what != TASK_READ_KEEP)

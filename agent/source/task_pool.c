@@ -14,10 +14,17 @@
 /* Ids that a pool may know beyond four times those in use. */
 #define IDS_SPARE ((size_t)4096)
 
+enum record_state {
+	RECORD_HIDDEN, /* has no digest to be found by */
+	RECORD_FRESH,  /* is to be put into the table before that is looked at */
+	RECORD_LISTED, /* is in the table */
+};
+
 struct record {
+	struct record *next; /* FRESH: a list */
 	struct digest digest;
 	uint32_t refs;
-	bool listed; /* in the table */
+	uint8_t state; /* enum record_state */
 	struct mesos_task task;
 	void *data[]; /* aligned for pointers */
 };
@@ -35,8 +42,11 @@ struct task_pool {
 	uint8_t key[crypto_shorthash_siphashx24_KEYBYTES];
 	struct arena *ids;
 	struct strset frameworks, agents;
-	size_t n, n_slots; /* n_slots is a power of two, and more than half of them are free */
+	size_t n;       /* in the table */
+	size_t n_slots; /* a power of two; more than half of them are free */
 	struct slot *slots;
+	size_t n_fresh;
+	struct record *fresh;
 };
 
 static struct record *record_of(const struct mesos_task *task)
@@ -134,12 +144,13 @@ static void place(struct task_pool *p, const struct slot *slot)
 	p->slots[i] = *slot;
 }
 
-static void grow(struct task_pool *p)
+static void grow(struct task_pool *p, size_t n)
 {
 	struct slot *old = p->slots;
 	size_t n_old = p->n_slots;
 
-	p->n_slots *= 2;
+	while (p->n_slots <= 2 * n)
+		p->n_slots *= 2;
 	p->slots = slots_new(p->n_slots);
 	for (size_t i = 0; i < n_old; i++)
 		if (old[i].record)
@@ -147,13 +158,21 @@ static void grow(struct task_pool *p)
 	free(old);
 }
 
-static void list(struct task_pool *p, struct record *r, const struct digest *digest)
+/* Puts the new records into the table, all at once: a first document has nothing but such, and then the
+ * table need not grow with them again and again. */
+static void list_fresh(struct task_pool *p)
 {
-	if (2 * ++p->n >= p->n_slots)
-		grow(p);
-	r->digest = *digest;
-	r->listed = true;
-	place(p, &(struct slot){tag_of(digest), r});
+	if (!p->fresh)
+		return;
+	p->n += p->n_fresh;
+	if (2 * p->n >= p->n_slots)
+		grow(p, p->n);
+	for (struct record *r = p->fresh; r; r = r->next) {
+		r->state = RECORD_LISTED;
+		place(p, &(struct slot){tag_of(&r->digest), r});
+	}
+	p->fresh = NULL;
+	p->n_fresh = 0;
 }
 
 /* Takes a record out, and lets those behind it move up. */
@@ -175,18 +194,14 @@ static void unlist(struct task_pool *p, struct record *r)
 
 bool task_pool_is_empty(const struct task_pool *p)
 {
-	return p->n == 0;
-}
-
-void task_pool_expect(const struct task_pool *p, const struct digest *digest)
-{
-	__builtin_prefetch(&p->slots[tag_of(digest) & (p->n_slots - 1)], 1);
+	return p->n + p->n_fresh == 0;
 }
 
 const struct mesos_task *task_pool_find(struct task_pool *p, const struct digest *digest)
 {
 	uint64_t tag = tag_of(digest);
 
+	list_fresh(p);
 	for (size_t i = tag & (p->n_slots - 1); p->slots[i].record; i = next_slot(p, i)) {
 		struct record *r = p->slots[i].record;
 
@@ -208,7 +223,9 @@ void task_pool_release(struct task_pool *p, const struct mesos_task *task)
 
 	if (--r->refs)
 		return;
-	if (r->listed)
+	if (r->state == RECORD_FRESH)
+		list_fresh(p);
+	if (r->state == RECORD_LISTED)
 		unlist(p, r);
 	free(r);
 }
@@ -293,10 +310,15 @@ const struct mesos_task *task_pool_add(
 	r = malloc(sizeof(*r) + packer.used);
 	if (!r)
 		abort();
-	*r = (struct record){.refs = 1, .task = *task};
+	*r = (struct record){.refs = 1, .state = RECORD_HIDDEN, .task = *task};
 	packer = (struct packer){.block = (char *)r->data};
 	pack_task(&packer, task, &r->task);
-	if (digest)
-		list(p, r, digest);
+	if (digest) {
+		r->digest = *digest;
+		r->state = RECORD_FRESH;
+		r->next = p->fresh;
+		p->fresh = r;
+		p->n_fresh++;
+	}
 	return &r->task;
 }

@@ -32,10 +32,7 @@ struct strset *task_pool_agents(struct task_pool *p);
 bool task_pool_is_worn(const struct task_pool *p, size_t n_used);
 
 struct digest task_pool_digest(const struct task_pool *p, const void *bytes, size_t n_bytes);
-/* Says that task_pool_add() will come for this digest: the processor need not wait for memory
- * then. */
-void task_pool_expect(const struct task_pool *p, const struct digest *digest);
-bool task_pool_is_empty(const struct task_pool *p);
+bool task_pool_is_empty(const struct task_pool *p); /* nothing can be found */
 /* The task with this digest, with a reference for the caller; NULL: there is none. */
 const struct mesos_task *task_pool_find(struct task_pool *p, const struct digest *digest);
 /* A copy of `task` with all that it points to; the caller has its one reference. Of several with

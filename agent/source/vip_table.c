@@ -235,8 +235,12 @@ static int address_cmp(const void *a, const void *b)
 /* The addresses of IP VIPs, which names must keep off. */
 static struct ip_addr *taken_addresses(struct builder *b, size_t *ret_n)
 {
-	struct ip_addr *taken = arena_alloc(b->scratch, b->n_claims * sizeof *taken);
+	struct ip_addr *taken;
+	size_t n = 0;
 
+	for (size_t i = 0; i < b->n_claims; i++)
+		n += b->claims[i].name == NO_NAME;
+	taken = arena_alloc(b->scratch, n * sizeof *taken);
 	*ret_n = 0;
 	for (size_t i = 0; i < b->n_claims; i++)
 		if (b->claims[i].name == NO_NAME)
