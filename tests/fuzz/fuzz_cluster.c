@@ -32,6 +32,7 @@ struct thing {
 	enum kind kind;
 	unsigned from, to;
 	uint32_t handle; /* probe; or index of the connection */
+	uint64_t life;   /* which of its sender's: what is answered to an earlier one is not its */
 	size_t n;
 	uint8_t *bytes;
 };
@@ -49,6 +50,7 @@ struct world {
 	uint64_t starts; /* of all nodes so far: incarnations */
 	bool corrupt;    /* a byte was changed: records may be forged */
 	struct gossip *nodes[NODES];
+	uint64_t life[NODES]; /* which start it was */
 	int told[NODES][NODES];
 	struct thing things[THINGS_MAX];
 	unsigned n_things;
@@ -75,7 +77,12 @@ static void put(struct world *w, enum kind kind, unsigned from, unsigned to, uin
 
 	if (to >= NODES || w->n_things == THINGS_MAX)
 		return;
-	*t = (struct thing){.kind = kind, .from = from, .to = to, .handle = handle, .n = n};
+	*t = (struct thing){.kind = kind,
+		.from = from,
+		.to = to,
+		.handle = handle,
+		.life = w->life[from],
+		.n = n};
 	t->bytes = malloc(n + 1);
 	if (!t->bytes)
 		abort();
@@ -173,7 +180,7 @@ static void start(struct world *w, unsigned i)
 
 	gossip_config_init(&config);
 	config.id = i + 1;
-	config.incarnation = ++w->starts;
+	config.incarnation = w->life[i] = ++w->starts;
 	config.seed = w->starts;
 	config.address = address(i);
 	config.metadata = "node";
@@ -222,7 +229,7 @@ static void open_arrives(struct world *w, const struct thing *t)
 	struct conn *c = &w->conns[w->n_conns];
 	uint32_t handle;
 
-	if (!w->nodes[t->from])
+	if (!w->nodes[t->from] || t->life != w->life[t->from])
 		return;
 	if (!w->nodes[t->to] || w->n_conns == CONNS_MAX ||
 		gossip_link_accepted(w->nodes[t->to], w->now, &from, &handle) < 0) {
@@ -258,7 +265,7 @@ static void arrives(struct world *w, const struct thing *t)
 		conn_break(w, c, GOSSIP_CLOSE_EOF);
 		break;
 	case PROBE:
-		if (w->nodes[t->from])
+		if (w->nodes[t->from] && t->life == w->life[t->from])
 			gossip_probe_result(w->nodes[t->from], w->now, t->handle,
 				g ? GOSSIP_PROBE_ANSWERED : GOSSIP_PROBE_REFUSED);
 		break;
