@@ -176,9 +176,25 @@ void member_address(const struct gossip *g, uint16_t m, struct gossip_addr *ret)
 			16);
 }
 
-/* IPv6 addresses lie apart, found again by value, so that a member that changes between a
- * few does not fill memory: at most one for each member slot, and an address nobody has any
- * more is overwritten. */
+/* One of the IPv6 addresses that no member has any more; or n_v6. */
+static size_t v6_unused(const struct gossip *g)
+{
+	size_t i = 0;
+
+	memset(g->scratch, 0, g->n_v6 * sizeof(*g->scratch));
+	for (size_t m = 0; m < g->n_members; m++) {
+		const uint8_t *host = g->members[m].host;
+
+		if (g->members[m].family == 6)
+			g->scratch[host[0] << 24 | host[1] << 16 | host[2] << 8 | host[3]] = 1;
+	}
+	while (i < g->n_v6 && g->scratch[i])
+		i++;
+	return i;
+}
+
+/* IPv6 addresses lie apart, found again by value: at most one more than there are members, for when all
+ * are taken, one that nobody has any more is. */
 static bool v6_index(struct gossip *g, const uint8_t bytes[16], uint8_t ret_host[4])
 {
 	uint8_t(*v6)[16];
@@ -186,9 +202,10 @@ static bool v6_index(struct gossip *g, const uint8_t bytes[16], uint8_t ret_host
 
 	for (i = 0; i < g->n_v6 && memcmp(g->v6[i], bytes, 16) != 0; i++)
 		;
-	if (i == g->n_v6) {
-		if (i >= 2 * (size_t)GOSSIP_MEMBERS_MAX)
-			return false;
+	if (i == g->n_v6 && i > g->n_members) {
+		i = v6_unused(g);
+		memcpy(g->v6[i], bytes, 16);
+	} else if (i == g->n_v6) {
 		v6 = realloc(g->v6, (i + 1) * sizeof(*v6));
 		if (!v6) {
 			g->fault = -ENOMEM;
@@ -255,6 +272,9 @@ static bool metadata_set(struct gossip *g, uint16_t m, const void *bytes, size_t
 		memcpy(blob, &n16, sizeof(n16));
 		memcpy(blob + sizeof(n16), bytes, n);
 	}
+	if (g->metadata[m])
+		g->n_metadata -= sizeof(n16) + metadata_get(g, m, &old);
+	g->n_metadata += n > 0 ? sizeof(n16) + n : 0;
 	free(g->metadata[m]);
 	g->metadata[m] = blob;
 	return true;

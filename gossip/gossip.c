@@ -22,8 +22,10 @@
 #define QUEUE_KEEP 2048
 /* Rounds of one tick, in case its parts keep each other busy. */
 #define TICK_ROUNDS 8
-/* Bytes of unpopped effects: what a sync of the largest table may hand out at once, twice. */
-#define EFFECTS_BYTES_MAX (16u << 20)
+/* What GOSSIP_RATE_MAX says of any second: half of it at once, and the other half over the second. */
+#define RATE_BURST (GOSSIP_RATE_MAX / 2)
+/* What the network adds to a datagram: 28 bytes of IP and UDP, 44 of encryption. */
+#define DATAGRAM_HEAD 72
 
 uint64_t mix64(uint64_t v)
 {
@@ -110,7 +112,7 @@ static void queue_trim(struct queue *q)
 void effect_push(struct gossip *g, const struct gossip_effect *effect)
 {
 	uint8_t *at =
-		queue_add(g, &g->effects, sizeof(*effect), effect->n_bytes, EFFECTS_BYTES_MAX);
+		queue_add(g, &g->effects, sizeof(*effect), effect->n_bytes, GOSSIP_QUEUE_BYTES_MAX);
 
 	if (!at) {
 		g->stats.refused++;
@@ -121,12 +123,15 @@ void effect_push(struct gossip *g, const struct gossip_effect *effect)
 		memcpy(at + sizeof(*effect), effect->bytes, effect->n_bytes);
 }
 
+/* Reports of nodes are never dropped for others' bytes. */
+#define EVENT_BYTES_MAX (GOSSIP_QUEUE_BYTES_MAX + GOSSIP_EVENTS_MAX * sizeof(struct gossip_event))
+
 void event_push(struct gossip *g, const struct gossip_event *event)
 {
 	uint8_t *at = NULL;
 
 	if (g->events.n_items < GOSSIP_EVENTS_MAX)
-		at = queue_add(g, &g->events, sizeof(*event), event->n_bytes, SIZE_MAX / 2);
+		at = queue_add(g, &g->events, sizeof(*event), event->n_bytes, EVENT_BYTES_MAX);
 	if (!at) {
 		g->stats.refused++;
 		return;
@@ -191,9 +196,32 @@ static unsigned count_sent(struct gossip *g, const uint8_t *bytes, size_t n)
 	return n_messages;
 }
 
+/* Whether messages that begin with one of this type may go out now: what others can ask for without
+ * end is limited. */
+static bool rate_take(struct gossip *g, uint8_t type, size_t n)
+{
+	nsec_t since = g->now - g->rate_at;
+
+	if (type != WIRE_NEWS && type != WIRE_RECORDS && type != WIRE_PULL && type != WIRE_SYNC &&
+		type != WIRE_SUMMARY && type != WIRE_SHUFFLED)
+		return true;
+	since = since < SEC ? since : SEC;
+	g->rate_at = g->now;
+	g->rate_left += since * RATE_BURST / SEC;
+	if (g->rate_left > RATE_BURST)
+		g->rate_left = RATE_BURST;
+	if (g->rate_left < n) {
+		g->stats.refused++;
+		return false;
+	}
+	g->rate_left -= n;
+	return true;
+}
+
 void packet_send(struct gossip *g, struct packet *p, const struct gossip_addr *to)
 {
-	if (!p->w.ok || to->family == 0)
+	if (!p->w.ok || to->family == 0 || p->w.n <= WIRE_HEAD ||
+		!rate_take(g, p->bytes[WIRE_HEAD], p->w.n + DATAGRAM_HEAD))
 		return;
 	g->stats.packets_out++;
 	g->stats.bytes_out += p->w.n;
@@ -222,7 +250,7 @@ void frame_init(struct gossip *g, struct frame *f, enum wire_type type, size_t n
 
 void link_send(struct gossip *g, struct link *l, const uint8_t *bytes, size_t n)
 {
-	if (l->handle == 0)
+	if (l->handle == 0 || n == 0 || !rate_take(g, bytes[0], n))
 		return;
 	g->stats.frames_out += count_sent(g, bytes, n);
 	g->stats.link_bytes_out += n;
@@ -386,7 +414,8 @@ int gossip_new(struct gossip **ret_g, const struct gossip_config *config, nsec_t
 	g->next_tag = 1;
 	g->changed = now;
 	g->beat_next = now + random_below(g, config->beat_interval);
-	g->started = now;
+	g->started = g->rate_at = now;
+	g->rate_left = RATE_BURST;
 	g->repair_next = now + random_below(g, 20 * MSEC);
 	g->rings_next = NSEC_NEVER;
 	g->dial_next = now + SEC;
@@ -862,16 +891,34 @@ static size_t memory_of(const struct gossip *g)
 	n += g->n_members_allocated * (sizeof(*g->members) + 2 * sizeof(*g->scratch));
 	n += g->n_index * sizeof(*g->index) + g->n_v6 * sizeof(*g->v6);
 	if (g->metadata)
-		n += g->n_members_allocated * sizeof(*g->metadata);
+		n += g->n_members_allocated * sizeof(*g->metadata) + g->n_metadata;
 	n += g->n_lost_allocated * sizeof(*g->lost);
 	n += g->n_absent_allocated * sizeof(*g->absent);
 	n += g->n_rumours_allocated * sizeof(*g->rumours);
-	n += g->n_tombstones * sizeof(*g->tombstones) + g->n_cast_bytes;
+	n += (g->tombstones ? TOMBSTONES_MAX : 0) * sizeof(*g->tombstones);
+	n += (g->casts ? CASTS_MAX : 0) * sizeof(*g->casts) + g->n_cast_bytes;
+	n += (g->missing ? MISSING_MAX : 0) * sizeof(*g->missing);
 	n += g->n_origins_allocated * sizeof(*g->origins);
 	n += g->effects.n_allocated + g->events.n_allocated;
 	for (unsigned i = 0; i < GOSSIP_LINKS_MAX; i++)
 		n += g->links[i].n_partial;
 	return n;
+}
+
+/* Arrays grow by a quarter at a time; the index of ids has at most three places for each. */
+size_t gossip_memory_max(size_t n)
+{
+	size_t slots = n + n / 4 + 16, more = slots + slots / 4 + 8;
+	size_t bytes = sizeof(struct gossip);
+
+	bytes += slots * (sizeof(struct member) + 2 * sizeof(uint16_t) + 3 * sizeof(uint16_t));
+	bytes += slots * (sizeof(uint8_t *) + 2 + GOSSIP_METADATA_MAX) + (slots + 1) * 16;
+	bytes += GOSSIP_LOST_MAX * more * sizeof(struct lost) + more * sizeof(struct absent);
+	bytes += RUMOURS_MAX * sizeof(struct rumour) + TOMBSTONES_MAX * sizeof(struct tombstone);
+	bytes += CASTS_MAX * sizeof(struct cast) + CAST_BYTES_MAX;
+	bytes += MISSING_MAX * sizeof(struct missing) + ORIGINS_MAX * sizeof(struct origin);
+	bytes += (size_t)GOSSIP_LINKS_MAX * GOSSIP_FRAME_MAX;
+	return bytes + GOSSIP_QUEUE_BYTES_MAX + EVENT_BYTES_MAX;
 }
 
 void gossip_stats(const struct gossip *g, struct gossip_stats *ret)

@@ -35,8 +35,7 @@ typedef uint64_t nsec_t;
 #define NSEC_PER_SEC ((nsec_t)1000000000)
 #define NSEC_NEVER UINT64_MAX
 
-/* Bounds. Together they bound an object's memory: GOSSIP_MEMBERS_MAX members of about 70
- * bytes plus metadata, GOSSIP_LINKS_MAX links of at most GOSSIP_FRAME_MAX buffered bytes. */
+/* Bounds, whatever comes in. Together they bound an object's memory: see gossip_memory_max(). */
 enum {
 	GOSSIP_MEMBERS_MAX = 65000, /* dense 16-bit indices name members */
 	GOSSIP_NEIGHBOURS_MAX = 12, /* active view: target 8, ceiling for those in need 12 */
@@ -50,7 +49,13 @@ enum {
 	GOSSIP_WITNESSES_MAX = 8,   /* addresses that prove that this node's own path works */
 	GOSSIP_PASSIVE_MAX = 30,    /* passive view, HyParView's figure for 10,000 nodes */
 	GOSSIP_EVENTS_MAX = 65536,  /* unread events; node events never exceed two a member */
-	GOSSIP_MESSAGE_KINDS = 23,  /* message types, from 1; for gossip_stats.sent */
+	GOSSIP_QUEUE_BYTES_MAX = 16 << 20, /* of effects, of events, that nobody has popped */
+	/* Bytes of records and news, asked for or not, that go out in any second. What is more is dropped
+	 * and counted as refused; digests repair it later. The most that was simulated, a start of
+	 * 1,000 at once, is a quarter of this; it is two thirds of what 100 Mbit/s carry. Heartbeats,
+	 * tests, greetings and the application's own always go: they are bounded by what they answer. */
+	GOSSIP_RATE_MAX = 8 << 20,
+	GOSSIP_MESSAGE_KINDS = 23, /* message types, from 1; for gossip_stats.sent */
 };
 
 struct gossip_addr {
@@ -298,6 +303,8 @@ struct gossip_stats {
 };
 
 void gossip_stats(const struct gossip *g, struct gossip_stats *ret);
+/* The most that n_memory can be where up to `n` members were in the table at a time. */
+size_t gossip_memory_max(size_t n);
 const char *gossip_status_name(enum gossip_status status);
 /* What an index of gossip_stats.sent stands for ("beat"); NULL for none. */
 const char *gossip_message_name(unsigned kind);

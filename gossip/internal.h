@@ -31,6 +31,16 @@
 /* Of loss, which is counted in 65536ths. */
 #define PERCENT 655
 
+/* Bounds of memory, each explained where it is met. */
+enum {
+	RUMOURS_MAX = 1024,               /* spread.c */
+	TOMBSTONES_MAX = 4096,            /* verdict.c */
+	CASTS_MAX = 256,                  /* multicast.c */
+	CAST_BYTES_MAX = 1 << 20,         /* multicast.c */
+	MISSING_MAX = 256,                /* multicast.c */
+	ORIGINS_MAX = GOSSIP_MEMBERS_MAX, /* multicast.c */
+};
+
 /* One member's record, compact: 64 bytes, since everyone holds everyone's. */
 struct member {
 	uint64_t id, incarnation; /* incarnation 0: named by others, record not seen */
@@ -258,6 +268,7 @@ struct gossip {
 	size_t n_index;
 	uint16_t *scratch;  /* two areas of n_members_allocated */
 	uint8_t **metadata; /* parallel to members, when anyone has some: u16 length, bytes */
+	size_t n_metadata;  /* bytes of all */
 	uint8_t (*v6)[16];
 	size_t n_v6;
 	struct lost *lost;
@@ -365,6 +376,9 @@ struct gossip {
 		uint8_t *bytes;
 		size_t n, at, n_allocated, n_items;
 	} effects, events;
+
+	nsec_t rate_at; /* what may go out yet, as of then */
+	size_t rate_left;
 
 	struct gossip_stats stats;
 };

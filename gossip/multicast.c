@@ -20,19 +20,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Kept for announcement and repair: so long, so many, so many bytes. */
+/* Kept for announcement and repair: so long, and no more than CASTS_MAX, of CAST_BYTES_MAX. */
 #define CASTS_LIFE (60 * SEC)
-#define CASTS_MAX 256
-#define CAST_BYTES_MAX (1u << 20)
 /* IHAVEs wait so long for company, and for the tree to make them needless. */
 #define IHAVE_DELAY (50 * MSEC)
 /* An announced message that does not come by the tree is asked for after so long; each source in
  * turn so much later. */
 #define GRAFT_DELAY (100 * MSEC)
 #define GRAFT_AGAIN (150 * MSEC)
-#define MISSING_MAX 256
-/* Origins whose numbers are remembered. */
-#define ORIGINS_MAX GOSSIP_MEMBERS_MAX
 #define WINDOW 256
 
 static bool id_equal(const struct wire_cast_id *a, const struct wire_cast_id *b)

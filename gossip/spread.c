@@ -40,9 +40,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Rumours at most: half a minute's of a rolling restart of 1,000. Beyond, the oldest is left to
- * the digests. */
-#define RUMOURS_MAX 1024
+/* RUMOURS_MAX: half a minute's of a rolling restart of 1,000. Beyond, the oldest is left to the
+ * digests. */
 /* An urgent rumour waits this long for company and for others to pass it first. Above the usual
  * latency within a site, and small against detection. */
 #define HOLD_MIN (1 * MSEC)

@@ -97,7 +97,6 @@
 #define PROOF_FRESH (1500 * MSEC)
 /* Forgotten members' records are refused for so long: others forget them within seconds. */
 #define TOMBSTONE_LIFE (3600 * SEC)
-#define TOMBSTONES_MAX 4096
 
 void absent_add(struct gossip *g, uint16_t m)
 {

@@ -8,6 +8,7 @@
  * segment of up to 1,400, 52 for its acknowledgement, 60 for a SYN or its answer.
  */
 #include "sim.h"
+#include "gossip/wire.h"
 #include "swim.h"
 
 #include <assert.h>
@@ -80,9 +81,9 @@ struct host {
 	nsec_t offset; /* of its clock */
 	bool isolated;
 	uint64_t bytes, packets;
-	uint64_t second, second_bytes; /* sent in that one */
-	nsec_t touched;                /* last time its reachability changed by the scenario */
-	struct event *held;            /* what waits for a stopped process or a paused host */
+	uint64_t second, second_bytes, rate_max; /* said in that one; the most */
+	nsec_t touched;     /* last time its reachability changed by the scenario */
+	struct event *held; /* what waits for a stopped process or a paused host */
 	unsigned n_held, n_held_allocated;
 	uint32_t *handles; /* pairs handle, conn */
 	unsigned n_handles, n_handles_allocated;
@@ -254,17 +255,21 @@ static nsec_t latency(struct sim *s, unsigned from, unsigned to)
 
 static void count(struct sim *s, unsigned host, size_t bytes, unsigned packets)
 {
+	s->hosts[host].bytes += bytes;
+	s->hosts[host].packets += packets;
+}
+
+static void count_said(struct sim *s, unsigned host, size_t bytes)
+{
 	struct host *h = &s->hosts[host];
 
-	h->bytes += bytes;
-	h->packets += packets;
 	if (h->second != s->now / SEC) {
 		h->second = s->now / SEC;
 		h->second_bytes = 0;
 	}
 	h->second_bytes += bytes;
-	if (h->second_bytes > s->counts.rate_max)
-		s->counts.rate_max = h->second_bytes;
+	if (h->second_bytes > h->rate_max)
+		h->rate_max = h->second_bytes;
 }
 
 static void datagram_send(struct sim *s, unsigned from, unsigned to, const void *bytes, size_t n)
@@ -633,12 +638,15 @@ static void effect_do(struct sim *s, unsigned i, const struct gossip_effect *e)
 
 	switch (e->kind) {
 	case GOSSIP_EFFECT_PACKET:
+		count_said(s, i, e->n_bytes + UDP_OVERHEAD);
 		datagram_send(s, i, to, e->bytes, e->n_bytes);
 		break;
 	case GOSSIP_EFFECT_LINK_OPEN:
 		conn_open(s, i, e->link, to);
 		break;
 	case GOSSIP_EFFECT_LINK_SEND:
+		if (e->bytes[0] < WIRE_CAST || e->bytes[0] == WIRE_RECORDS)
+			count_said(s, i, e->n_bytes + TCP_OVERHEAD);
 		k = conn_of(h, e->link);
 		if (k != UINT32_MAX)
 			conn_send(s, k,
@@ -1003,8 +1011,13 @@ static void on_timer(struct sim *s, const struct event *e)
 	else
 		swim_tick(h->swim, local_time(s, h));
 	drain(s, e->to);
-	if (h->gossip && s->counts.steps % 64 == 0)
+	if (h->gossip && s->counts.steps % 64 == 0) {
+		const char *error = sim_check_bounds(s, e->to);
+
+		if (error)
+			broken(s, error, e->to, e->to);
 		tick_again(s, e->to);
+	}
 }
 
 static void on_datagram(struct sim *s, const struct event *e)
@@ -1600,6 +1613,11 @@ void sim_traffic_reset(struct sim *s)
 {
 	for (unsigned k = 0; k < s->options.n; k++)
 		s->hosts[k].bytes = s->hosts[k].packets = 0;
+}
+
+uint64_t sim_rate_max(const struct sim *s, unsigned i)
+{
+	return s->hosts[i].rate_max;
 }
 
 struct sim_counts sim_counts(struct sim *s)

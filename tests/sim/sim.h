@@ -119,6 +119,9 @@ struct sim_traffic {
 /* Sent by host i, or by all if i is SIM_ALL, since the start or the last sim_traffic_reset(). */
 #define SIM_ALL UINT32_MAX
 struct sim_traffic sim_traffic(struct sim *s, unsigned i);
+/* The most bytes that the overlay of host i said in one second: as on the wire, without what its
+ * streams had to say again, and without the application's multicasts, requests and responses. */
+uint64_t sim_rate_max(const struct sim *s, unsigned i);
 void sim_traffic_reset(struct sim *s);
 
 /* The neighbours, by id, of each of n nodes whose overlay is at rest: cycles through everyone, the
@@ -138,7 +141,6 @@ struct sim_counts {
 	uint64_t false_down_pairs_open; /* now: live, connected, yet down at another */
 	uint64_t steps, datagrams, multicasts;
 	size_t memory_max; /* of one node */
-	uint64_t rate_max; /* bytes that one node sent in a second */
 };
 struct sim_counts sim_counts(struct sim *s);
 
@@ -146,6 +148,8 @@ struct sim_counts sim_counts(struct sim *s);
 const char *sim_error(const struct sim *s);
 /* Checks that hold at any time (invariants.c); an error text, or NULL. */
 const char *sim_check(struct sim *s);
+/* Node i's memory and bytes, in little time: throughout every run; likewise. */
+const char *sim_check_bounds(struct sim *s, unsigned i);
 /* Whether what i knows justifies that it has just called `of` down; likewise. */
 const char *sim_check_verdict(struct sim *s, unsigned i, unsigned of);
 /* Checks that hold when all has been quiet for a while: everyone running sees everyone running up
