@@ -574,7 +574,7 @@ static void table(void)
 		ours.ok &= !row->slow || (spent <= SLOW_SECONDS && gib <= SLOW_GIB);
 		printf("\n%-22s N %-6u to reach: %s\n  ours %-9s %s  [%.0f s, %.1f GiB]\n",
 			row->name, row->n, row->target, ours.ok ? "reached" : "NOT", ours.text,
-			seconds, gib);
+			spent, gib);
 		fflush(stdout);
 		missed += !ours.ok;
 		if (args.no_peer || row->slow)
