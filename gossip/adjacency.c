@@ -99,6 +99,8 @@ int members_reserve(struct gossip *g, size_t n)
 		memset(g->metadata + g->n_members_allocated, 0,
 			(n - g->n_members_allocated) * sizeof(*g->metadata));
 	}
+	if (g->v6 && !resize(&g->v6, n, sizeof(*g->v6)))
+		return -ENOMEM;
 	if (index_rebuild(g, n) < 0)
 		return -ENOMEM;
 	g->n_members_allocated = n;
@@ -170,69 +172,28 @@ void member_address(const struct gossip *g, uint16_t m, struct gossip_addr *ret)
 	if (member->family == 4)
 		memcpy(ret->bytes, member->host, 4);
 	else if (member->family == 6)
-		memcpy(ret->bytes,
-			g->v6[member->host[0] << 24 | member->host[1] << 16 | member->host[2] << 8 |
-				member->host[3]],
-			16);
+		memcpy(ret->bytes, g->v6[m], 16);
 }
 
-/* One of the IPv6 addresses that no member has any more; or n_v6. */
-static size_t v6_unused(const struct gossip *g)
+/* True if it changed. IPv6 addresses lie apart: most clusters have none. */
+static bool address_set(struct gossip *g, struct member *m, const struct gossip_addr *a)
 {
-	size_t i = 0;
+	size_t n = a->family == 4 ? 4 : 16;
+	uint8_t *bytes;
 
-	memset(g->scratch, 0, g->n_v6 * sizeof(*g->scratch));
-	for (size_t m = 0; m < g->n_members; m++) {
-		const uint8_t *host = g->members[m].host;
-
-		if (g->members[m].family == 6)
-			g->scratch[host[0] << 24 | host[1] << 16 | host[2] << 8 | host[3]] = 1;
-	}
-	while (i < g->n_v6 && g->scratch[i])
-		i++;
-	return i;
-}
-
-/* IPv6 addresses lie apart, found again by value: at most one more than there are members, for when all
- * are taken, one that nobody has any more is. */
-static bool v6_index(struct gossip *g, const uint8_t bytes[16], uint8_t ret_host[4])
-{
-	uint8_t(*v6)[16];
-	size_t i;
-
-	for (i = 0; i < g->n_v6 && memcmp(g->v6[i], bytes, 16) != 0; i++)
-		;
-	if (i == g->n_v6 && i > g->n_members) {
-		i = v6_unused(g);
-		memcpy(g->v6[i], bytes, 16);
-	} else if (i == g->n_v6) {
-		v6 = realloc(g->v6, (i + 1) * sizeof(*v6));
-		if (!v6) {
+	if (a->family == 6 && !g->v6) {
+		g->v6 = calloc(g->n_members_allocated, sizeof(*g->v6));
+		if (!g->v6) {
 			g->fault = -ENOMEM;
 			return false;
 		}
-		g->v6 = v6;
-		memcpy(v6[i], bytes, 16);
-		g->n_v6++;
 	}
-	for (unsigned k = 0; k < 4; k++)
-		ret_host[k] = i >> (24 - 8 * k);
-	return true;
-}
-
-static bool address_set(struct gossip *g, struct member *m, const struct gossip_addr *a)
-{
-	uint8_t host[4];
-
-	if (a->family == 4)
-		memcpy(host, a->bytes, 4);
-	else if (!v6_index(g, a->bytes, host))
-		return false;
-	if (m->family == a->family && m->port == a->port && memcmp(m->host, host, 4) == 0)
+	bytes = a->family == 4 ? m->host : g->v6[m - g->members];
+	if (m->family == a->family && m->port == a->port && memcmp(bytes, a->bytes, n) == 0)
 		return false;
 	m->family = a->family;
 	m->port = a->port;
-	memcpy(m->host, host, 4);
+	memcpy(bytes, a->bytes, n);
 	return true;
 }
 
@@ -996,7 +957,7 @@ int gossip_preload_from(struct gossip *g, const struct gossip *other)
 	uint16_t self = member_find(other, g->config.id);
 	size_t n = other->n_members;
 
-	if (self == NONE || other->metadata || other->n_v6 > 0 || other->n_lost > 0 || g->metadata)
+	if (self == NONE || other->metadata || other->v6 || other->n_lost > 0 || g->metadata)
 		return -EINVAL;
 	if (members_reserve(g, n) < 0)
 		return -ENOMEM;

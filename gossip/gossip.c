@@ -889,7 +889,8 @@ static size_t memory_of(const struct gossip *g)
 	size_t n = sizeof(*g);
 
 	n += g->n_members_allocated * (sizeof(*g->members) + 2 * sizeof(*g->scratch));
-	n += g->n_index * sizeof(*g->index) + g->n_v6 * sizeof(*g->v6);
+	n += g->n_index * sizeof(*g->index);
+	n += (g->v6 ? g->n_members_allocated : 0) * sizeof(*g->v6);
 	if (g->metadata)
 		n += g->n_members_allocated * sizeof(*g->metadata) + g->n_metadata;
 	n += g->n_lost_allocated * sizeof(*g->lost);
@@ -912,7 +913,7 @@ size_t gossip_memory_max(size_t n)
 	size_t bytes = sizeof(struct gossip);
 
 	bytes += slots * (sizeof(struct member) + 2 * sizeof(uint16_t) + 3 * sizeof(uint16_t));
-	bytes += slots * (sizeof(uint8_t *) + 2 + GOSSIP_METADATA_MAX) + (slots + 1) * 16;
+	bytes += slots * (sizeof(uint8_t *) + 2 + GOSSIP_METADATA_MAX + 16);
 	bytes += GOSSIP_LOST_MAX * more * sizeof(struct lost) + more * sizeof(struct absent);
 	bytes += RUMOURS_MAX * sizeof(struct rumour) + TOMBSTONES_MAX * sizeof(struct tombstone);
 	bytes += CASTS_MAX * sizeof(struct cast) + CAST_BYTES_MAX;

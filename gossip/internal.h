@@ -45,7 +45,7 @@ enum {
 struct member {
 	uint64_t id, incarnation; /* incarnation 0: named by others, record not seen */
 	uint64_t version;
-	uint8_t host[4]; /* IPv4; or the big-endian index of an IPv6 address in g->v6 */
+	uint8_t host[4]; /* IPv4; an IPv6 address is in g->v6 */
 	uint16_t port;
 	uint16_t since_add; /* versions since it last gained a neighbour, as its owner counts */
 	uint8_t family : 4, n_neighbours : 4;
@@ -269,8 +269,7 @@ struct gossip {
 	uint16_t *scratch;  /* two areas of n_members_allocated */
 	uint8_t **metadata; /* parallel to members, when anyone has some: u16 length, bytes */
 	size_t n_metadata;  /* bytes of all */
-	uint8_t (*v6)[16];
-	size_t n_v6;
+	uint8_t (*v6)[16];  /* parallel to members, when anyone has such an address */
 	struct lost *lost;
 	size_t n_lost, n_lost_allocated;
 	uint64_t digest;
