@@ -42,13 +42,17 @@ void sim_graph(unsigned n, uint64_t (*neighbours)[GOSSIP_NEIGHBOURS_MAX], unsign
 
 	assert(places);
 	memset(n_of, 0, n * sizeof(*n_of));
-	for (unsigned ring = 0; ring < 3 * SIM_DEGREE; ring++) {
+	for (unsigned ring = 0; ring < SIM_DEGREE / 2; ring++) {
 		for (unsigned i = 0; i < n; i++)
 			places[i] =
 				(struct place){.at = gossip_ring_place(sim_id(i), ring), .node = i};
 		qsort(places, n, sizeof(*places), place_cmp);
 		for (unsigned i = 0; i < n; i++)
 			edge_make(&graph, places[i].node, places[(i + 1) % n].node);
+	}
+	for (unsigned i = 0; i < n; i++) {
+		for (unsigned k = i + 1; n_of[i] < SIM_DEGREE && k < n; k++)
+			edge_make(&graph, i, k);
 	}
 	free(places);
 }

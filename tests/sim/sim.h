@@ -124,8 +124,8 @@ struct sim_traffic sim_traffic(struct sim *s, unsigned i);
 uint64_t sim_rate_max(const struct sim *s, unsigned i);
 void sim_traffic_reset(struct sim *s);
 
-/* The neighbours, by id, of each of n nodes whose overlay is at rest: cycles through everyone, the
- * overlay's own rings and then others, for those who lack links because two rings agree. */
+/* The neighbours, by id, of each of n nodes whose overlay is at rest: the overlay's own rings, and each
+ * other for those who lack links because two rings agree. */
 void sim_graph(unsigned n, uint64_t (*neighbours)[GOSSIP_NEIGHBOURS_MAX], unsigned *n_of);
 void sim_address(unsigned i, struct gossip_addr *ret);
 
