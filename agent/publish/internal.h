@@ -73,7 +73,9 @@ struct publish {
 	nsec_t lesser_at; /* when that was heard last */
 	struct version beat_of;
 	uint32_t beat;
-	nsec_t beat_at, beats_since; /* last, and first without a gap; 0: never */
+	nsec_t beat_at;    /* last heard; 0: never */
+	nsec_t beat_mark;  /* one that was heard before, from which RETURN_AFTER is measured */
+	nsec_t said_after; /* what was heard last had not been said yet then; 0: that is not known */
 	nsec_t confirmed_at;
 	nsec_t polled_at;     /* this node polled a table last */
 	struct version given; /* that is in force by OUTPUT_TABLE; zero: another table is */

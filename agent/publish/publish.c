@@ -24,7 +24,8 @@
 #define LISTEN_TIME_HEARD (8 * NSEC_PER_SEC)
 /* Between two questions to neighbours meanwhile. */
 #define LISTEN_ASK (100 * NSEC_PER_MSEC)
-/* Two announcements so far apart were not both waiting somewhere for us. */
+/* Two announcements so far apart were not both waiting somewhere for us: the second was said after the
+ * first was heard. */
 #define RETURN_AFTER (2 * NSEC_PER_SEC)
 /* A silence after which what comes may have waited for us, and does not count with what was before. */
 #define SERIES_GAP (8 * NSEC_PER_SEC)
@@ -173,20 +174,22 @@ static bool beats(const struct publish *p)
 }
 
 /* Another publisher than before. If one of a lesser term was counted on until now, and its node is
- * up, the new one has to prove itself, and so has one that is heard of meanwhile. */
+ * up, the new one has to prove itself, and so has one that is heard of meanwhile. One that has said
+ * that it goes makes way for those that knew of it, as a greater term shows; who claimed the same
+ * term did not. */
 static void contest(struct publish *p, const struct version *v)
 {
-	if (!p->left && beats(p) && publish_believes(p, p->top.node, true)) {
+	if (p->left ? v->term == p->top.term : beats(p) && publish_believes(p, p->top.node, true)) {
 		p->contested = true;
 		p->lesser = p->top;
-		p->lesser_at = p->beat_at;
+		p->lesser_at = p->left ? p->now : p->beat_at;
 	} else if (p->contested && p->now - p->lesser_at > timeout_of(p)) {
 		p->contested = false;
 	}
 	if (v->node == p->lesser.node)
 		p->contested = false; /* the same one, which has gone above the other */
 	p->left = p->live = false;
-	p->beat_at = p->beats_since = 0;
+	p->beat_at = p->said_after = 0;
 	p->beat_of = (struct version){0};
 }
 
@@ -346,7 +349,7 @@ static void confirm(struct publish *p)
 {
 	/* While its own master leads, a node is about to publish what that says: nothing is newer. */
 	if (p->mode == PUBLISH_LISTENING && !p->own_at &&
-		(!p->polled_at || p->beat_at >= p->polled_at + POLL_MARGIN))
+		(!p->polled_at || p->said_after >= p->polled_at + POLL_MARGIN))
 		set_mode(p, PUBLISH_FOLLOWING);
 	if (p->mode != PUBLISH_FOLLOWING)
 		return;
@@ -396,14 +399,18 @@ static void take_beat(struct publish *p, const struct version *v, uint32_t beat)
 		return; /* said before what was heard already */
 	if (p->beat_at == 0 || p->now - p->beat_at > SERIES_GAP ||
 		version_cmp_epoch(v, &p->beat_of) != 0) {
-		p->beats_since = p->now;
+		p->beat_mark = p->now;
+		p->said_after = 0;
 		p->live = false;
+	}
+	if (p->now - p->beat_mark >= RETURN_AFTER) {
+		p->said_after = p->beat_mark;
+		p->beat_mark = p->now;
 	}
 	p->beat_of = *v;
 	p->beat = beat;
 	p->beat_at = p->now;
-	if ((p->mode == PUBLISH_FOLLOWING && !p->contested) ||
-		p->now - p->beats_since >= RETURN_AFTER) {
+	if ((p->mode == PUBLISH_FOLLOWING && !p->contested) || p->said_after) {
 		p->live = true;
 		p->contested = false;
 	}
@@ -877,6 +884,6 @@ void publish_preload(struct publish *p, nsec_t now, const struct publish *leader
 	p->listened = p->live = true;
 	p->beat_of = leader->have;
 	p->beat = leader->own_beat;
-	p->beat_at = p->beats_since = now;
+	p->beat_at = p->beat_mark = now;
 	settle(p);
 }

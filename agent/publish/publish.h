@@ -45,15 +45,17 @@
  * `timeout`, by silence or because it cannot be had, the node polls Mesos itself.
  *
  * Which is newer, a polled table or a published one? A node that polls takes what it polls. It
- * goes back to the publisher when it has heard it for a while (two announcements, RETURN_AFTER apart;
- * the overlay delivers what was said up to a minute ago, but all at once), and holds a version that was
- * announced after its own last poll: a publisher speaks right after its poll, so that is what the
- * master said later. A node that starts has nothing to lose: a neighbour's word that it hears the
- * publisher is enough.
+ * stops polling when it has heard the publisher for a while (two announcements, RETURN_AFTER
+ * apart; the overlay delivers what was said up to a minute ago, but all at once), and goes back
+ * to it when it holds a version that was said after its own last poll. Heard after it does not
+ * suffice; said after it is what comes RETURN_AFTER behind something that was heard after it. A
+ * publisher speaks right after its poll, so that is what the master said later. A node that
+ * starts has nothing to lose: a neighbour's word that it hears the publisher is enough.
  *
  * Likewise a greater term alone changes nothing in force. While a publisher of a lesser one is counted
  * on and its node is up, the new one must be heard twice too: what comes may be the last words of one
- * that does not lead any more, from the other side of a split that has just healed.
+ * that does not lead any more, from the other side of a split that has just healed. So may what comes
+ * of the term of one that has stopped: who goes on from there takes a greater one.
  */
 #include "agent/publish/wire.h"
 #include "agent/util.h"
