@@ -228,6 +228,7 @@ struct cast {
 	uint32_t known; /* bit per link: has it, was sent it, or announced it */
 	uint32_t announced;
 	uint32_t n;
+	bool alone; /* nothing else came shortly before it */
 	nsec_t born;
 	uint8_t *bytes;
 };

@@ -28,6 +28,10 @@
  * turn so much later. */
 #define GRAFT_DELAY (100 * MSEC)
 #define GRAFT_AGAIN (150 * MSEC)
+/* What follows more quickly may overtake on its way what was before. Then one would show one link
+ * to be needless and the other another one, until a node has none; so such messages prune nothing, and
+ * the first of them, which came alone, forms the tree for all. */
+#define ALONE_AFTER (100 * MSEC)
 #define WINDOW 256
 
 static bool id_equal(const struct wire_cast_id *a, const struct wire_cast_id *b)
@@ -136,7 +140,11 @@ static struct cast *cast_keep(
 		return NULL;
 	}
 	c = &g->casts[g->n_casts];
-	*c = (struct cast){.id = *id, .n = n, .born = g->now, .bytes = malloc(n + 1)};
+	*c = (struct cast){.id = *id,
+		.n = n,
+		.alone = g->n_casts == 0 || g->now - g->casts[g->n_casts - 1].born > ALONE_AFTER,
+		.born = g->now,
+		.bytes = malloc(n + 1)};
 	if (!c->bytes) {
 		g->fault = -ENOMEM;
 		return NULL;
@@ -228,14 +236,13 @@ void multicast_cast(struct gossip *g, struct link *l, struct reader *r)
 		c = cast_find(g, &id);
 		if (c)
 			c->known |= bit;
-		if (l->eager) {
+		if (l->eager && (!c || c->alone)) {
 			g->stats.prunes++;
 			l->eager = false;
 			ids_send(g, l, WIRE_PRUNE, NULL, 0);
 		}
 		return;
 	}
-	l->eager = true;
 	missing_remove(g, &id);
 	event_push(g, &(struct gossip_event){.kind = GOSSIP_EVENT_MULTICAST,
 			      .id = id.origin,
@@ -246,6 +253,7 @@ void multicast_cast(struct gossip *g, struct link *l, struct reader *r)
 	if (!c)
 		return;
 	c->known |= bit;
+	l->eager |= c->alone;
 	cast_push(g, c);
 }
 

@@ -270,6 +270,25 @@ static void test_multicast_once_each(void **state)
 	ends_quiet(s, 10 * SEC);
 }
 
+/* Several at once over new links, each first by another way: whoever takes one link for needless because of one
+ * message, and the other because of the next, is left without any. */
+static void test_multicasts_at_once_leave_a_whole_tree(void **state)
+{
+	for (uint64_t seed = 1; seed <= 10; seed++) {
+		struct sim *s = cluster(60, seed);
+		uint64_t before;
+
+		for (unsigned i = 0; i < 16; i++)
+			assert_int_equal(sim_multicast(s, i % 3, 1000), 0);
+		sim_run(s, 2 * SEC);
+		before = sim_counts(s).multicasts;
+		assert_int_equal(sim_multicast(s, 5, 1000), 0);
+		sim_run(s, 40 * MSEC); /* less than any announcement waits */
+		assert_int_equal(sim_counts(s).multicasts - before, 59);
+		sim_free(s);
+	}
+}
+
 /* ---- Found by the search, or in the field, and made small ---- */
 
 /* Some could not hear it and have said so. The last who hears the kernel goes: that is no death. */
@@ -868,6 +887,7 @@ int main(void)
 		cmocka_unit_test(test_udp_blocked),
 		cmocka_unit_test(test_two_with_a_witness),
 		cmocka_unit_test(test_multicast_once_each),
+		cmocka_unit_test(test_multicasts_at_once_leave_a_whole_tree),
 		cmocka_unit_test(test_last_witness_leaves),
 		cmocka_unit_test(test_former_life),
 		cmocka_unit_test(test_old_news_after_a_pause),
