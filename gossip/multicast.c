@@ -236,7 +236,7 @@ void multicast_cast(struct gossip *g, struct link *l, struct reader *r)
 		c = cast_find(g, &id);
 		if (c)
 			c->known |= bit;
-		if (l->eager && (!c || c->alone)) {
+		if (l->eager && c && c->alone) {
 			g->stats.prunes++;
 			l->eager = false;
 			ids_send(g, l, WIRE_PRUNE, NULL, 0);
