@@ -165,7 +165,7 @@ static unsigned tries(const struct gossip *g, const struct link *l)
 	}
 	if (n < g->config.n_tries_min)
 		n = g->config.n_tries_min;
-	if ((!l || l->n_rtt == 0) && n < TRIES_UNMEASURED)
+	if ((!l || !l->proven) && n < TRIES_UNMEASURED)
 		n = TRIES_UNMEASURED;
 	if (of_two(g) && n < TRIES_TWO)
 		n = TRIES_TWO;
@@ -326,8 +326,9 @@ static void probe_send(struct gossip *g, const struct gossip_addr *to, uint32_t 
 }
 
 /* One try: a ping by datagram; from the second on the kernel is asked too. The link carries the
- * third, and all once the kernel has answered: what a dead host is sent in vain is sent again
- * and again. Where there is no link to speak for it, the kernel is asked at once. */
+ * third, and all once the kernel has answered, or if it is only kept for its peer's return: what a
+ * dead host is sent in vain is sent again and again. Where there is no link to speak for it, the
+ * kernel is asked at once. */
 static void test_try(struct gossip *g, struct test *t)
 {
 	struct link *l = link_of(g, t->peer);
@@ -343,7 +344,8 @@ static void test_try(struct gossip *g, struct test *t)
 	write_u8(&p.w, t->hail ? PING_HAIL : 0);
 	write_message_end(&p.w);
 	packet_send(g, &p, &to);
-	if (l && l->handle != 0 && (t->n_tries == BY_LINK_TRIES || t->answered || l->degraded))
+	if (l && l->handle != 0 &&
+		(t->n_tries == BY_LINK_TRIES || t->answered || l->degraded || l->stalled))
 		ping_by_link(g, l, nonce);
 	if (asks_kernel)
 		probe_send(g, &to, nonce);
@@ -412,8 +414,7 @@ static void outcome_tell(struct gossip *g, const struct test *t, enum wire_op op
 		link_unlist(g, l, op, true);
 		membership_lost_neighbour(g);
 		if (op == OP_STALLED && l->handle != 0) {
-			l->stalled = true;
-			l->since = g->now;
+			link_stall(g, l);
 		} else {
 			l->silent = op == OP_SILENT;
 			link_drop(g, l, false);
@@ -424,7 +425,9 @@ static void outcome_tell(struct gossip *g, const struct test *t, enum wire_op op
 		l->silent = true;
 		link_drop(g, l, false); /* was kept for its return */
 	}
-	if (said && said->op == op && (op != OP_SILENT || lost_valid(g, said)))
+	if (said && said->op == OP_SILENT && op == OP_SILENT && verdict_outdated(g, peer))
+		own_change(g, OP_CLEAR, peer, true); /* or to say it again would be no news */
+	else if (said && said->op == op && (op != OP_SILENT || lost_valid(g, said)))
 		return;
 	own_change(g, op, peer, true);
 }

@@ -508,7 +508,9 @@ void verdict_kernel(struct gossip *g); /* some member's kernel has answered a pr
 bool tombstone_covers(const struct gossip *g, uint64_t id, uint64_t incarnation, uint64_t version);
 void verdict_paused(struct gossip *g);               /* our loop stood still for long */
 void verdict_answered(struct gossip *g, uint16_t m); /* a member without a link answers */
-void verdict_proven(struct gossip *g);               /* and a neighbour has answered since */
+/* Whether our word of m's silence counts no more, because it has been heard since. */
+bool verdict_outdated(struct gossip *g, uint16_t m);
+void verdict_proven(struct gossip *g); /* and a neighbour has answered since */
 void verdict_half_lost(
 	struct gossip *g, uint16_t m); /* one of its neighbours heard nothing of it */
 /* A step on m's way to a verdict; the first of its kind counts. */
@@ -527,7 +529,8 @@ void link_drop(struct gossip *g, struct link *l, bool tell);
 /* Opens one to a member, if there is none yet. */
 void link_request(
 	struct gossip *g, uint16_t peer, const struct gossip_addr *to, enum wire_purpose purpose);
-void link_list(struct gossip *g, struct link *l); /* the peer becomes a neighbour */
+void link_list(struct gossip *g, struct link *l);  /* the peer becomes a neighbour */
+void link_stall(struct gossip *g, struct link *l); /* kept for its return, for a while */
 void link_unlist(struct gossip *g, struct link *l, enum wire_op op, bool urgent);
 void membership_hello(struct gossip *g, struct link *l, struct reader *r);
 void membership_reply(struct gossip *g, struct link *l, struct reader *r);

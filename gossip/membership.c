@@ -261,6 +261,13 @@ void link_unlist(struct gossip *g, struct link *l, enum wire_op op, bool urgent)
 	own_change(g, op, l->peer, urgent);
 }
 
+void link_stall(struct gossip *g, struct link *l)
+{
+	l->stalled = true;
+	l->since = g->now;
+	upkeep_at(g, g->now + STALLED_KEPT);
+}
+
 void link_drop(struct gossip *g, struct link *l, bool tell)
 {
 	uint16_t peer = l->peer;

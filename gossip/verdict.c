@@ -389,13 +389,21 @@ static void doubt_update(struct gossip *g)
 		self_set(g, GOSSIP_SELF_WELL);
 }
 
-/* We said that it was silent, and it has been back since: that word counts no more, nor does it tell
- * others to look in our stead. */
+/* We said that it was silent, and it has been back or heard since: that word counts no more, nor does it
+ * tell others to look in our stead. */
 static bool word_outdated(struct gossip *g, const struct absent *a)
 {
 	const struct lost *said = own_lost(g, a->member);
 
-	return said && said->op == OP_SILENT && !lost_valid(g, said);
+	return said && said->op == OP_SILENT &&
+	       (!lost_valid(g, said) || (a->heard != 0 && said->since <= a->heard));
+}
+
+bool verdict_outdated(struct gossip *g, uint16_t m)
+{
+	const struct absent *a = absent_find(g, m);
+
+	return a && word_outdated(g, a);
 }
 
 /* Nobody has tested it as far as we know: maybe we should. */

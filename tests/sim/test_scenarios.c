@@ -665,6 +665,62 @@ static void test_kernel_word_from_before(void **state)
 	assert_true(n_found > 0);
 }
 
+/* All have said that they hear nothing of it, one hears its kernel later; then both die at once. What the
+ * others said is void since, and has to be said again. */
+static void test_voters_after_the_hearer(void **state)
+{
+	for (unsigned seed = 1; seed <= 20; seed++) {
+		struct sim *s = cluster(9, seed);
+		unsigned cut = sim_cut(s, 7, 1, 8, 1, false);
+
+		sim_cut(s, 0, 7, 8, 1, false);
+		sim_kill(s, 8);
+		sim_run(s, 10 * SEC);
+		assert_int_equal(sim_status(s, 0, 8), GOSSIP_STATUS_DOWN);
+		sim_heal(s, cut);
+		sim_run(s, 30 * SEC);
+		assert_int_equal(sim_status(s, 0, 8), GOSSIP_STATUS_AGENTLESS);
+		sim_crash(s, 7);
+		sim_crash(s, 8);
+		sim_run(s, 10 * SEC);
+		for (unsigned i = 0; i < 7; i++) {
+			assert_int_equal(sim_status(s, i, 7), GOSSIP_STATUS_DOWN);
+			assert_int_equal(sim_status(s, i, 8), GOSSIP_STATUS_DOWN);
+		}
+		never_false(s);
+		sim_free(s);
+	}
+}
+
+/* Streams that lag behind by more than a second sever their links at both ends, each of which keeps its
+ * own for the other's return, and waits. */
+static void test_both_ends_stalled(void **state)
+{
+	for (unsigned seed = 1; seed <= 80; seed++) {
+		unsigned n = 3 + seed % 2;
+		struct sim_options o = sim_options(n, (seed + 1) / 2);
+		struct gossip_member m;
+		struct sim *s;
+
+		o.cold = true;
+		o.loss = 0.15;
+		o.latency_spread = 2900 * USEC;
+		s = sim_new(&o);
+		sim_start_all(s, 50 * MSEC);
+		sim_run(s, 15 * SEC);
+		sim_block_udp(s, true);
+		sim_run(s, 10 * SEC);
+		sim_block_udp(s, false);
+		sim_loss(s, 0.01);
+		sim_run(s, 30 * SEC);
+		for (unsigned i = 0; i < n; i++) {
+			assert_true(gossip_member_get(sim_gossip(s, i), sim_id(i), &m));
+			assert_int_equal(m.n_neighbours, n - 1);
+		}
+		sim_free(s);
+	}
+}
+
 /* One crash after the other: the slowest to be known everywhere. */
 static nsec_t slowest_crash(struct sim *s, unsigned n, unsigned n_crashes)
 {
@@ -905,6 +961,8 @@ int main(void)
 		cmocka_unit_test(test_of_two_one_stops),
 		cmocka_unit_test(test_full_views),
 		cmocka_unit_test(test_kernel_word_from_before),
+		cmocka_unit_test(test_voters_after_the_hearer),
+		cmocka_unit_test(test_both_ends_stalled),
 		cmocka_unit_test(test_crashes_at_a_fifth_lost),
 		cmocka_unit_test(test_begins_at_rest),
 		cmocka_unit_test(test_joins_where_many_are_known),
