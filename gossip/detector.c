@@ -53,8 +53,10 @@
 #define PAUSE_GRACE (250 * MSEC)
 /* Between the tries of a test whose kernel answers. */
 #define STALL_INTERVAL (100 * MSEC)
-/* Between probes of a lost neighbour whose kernel answered. */
+/* Between probes of a lost neighbour whose kernel answered, and by how many members at most: as many as
+ * it had neighbours, though all may have found out. */
 #define WATCH_INTERVAL (1 * SEC)
+#define WATCHERS_MAX 6
 /* Two members silenced within this time are one event; who has spoken so recently is no part
  * of it; and a look at all neighbours is enough for so long. */
 #define SEVERAL_WITHIN (2 * SEC)
@@ -358,13 +360,15 @@ static void test_try(struct gossip *g, struct test *t)
 }
 
 /* Where nothing gets lost, a late heartbeat is worth a word with the first ping already: the others'
- * tests are over a try sooner. Where packets do get lost, a ping unanswered as well is asked for, and
- * the word, which may get lost too, is said again. */
-static bool word_due(const struct gossip *g, const struct test *t)
+ * tests are over a try sooner. Where packets do get lost, a ping unanswered as well is asked for, by as
+ * late as answers come on this link, and the word, which may get lost too, is said again. */
+static bool word_due(const struct gossip *g, const struct test *t, const struct link *l)
 {
 	if (g->loss < WORD_LOSS)
 		return t->n_tries == (t->quiet ? 1 : 0);
-	return t->n_tries >= 1 && t->n_tries <= WORD_ROUNDS;
+	if (t->n_tries == 0 || t->n_words >= WORD_ROUNDS)
+		return false;
+	return g->now - t->started >= detector_timeout(g, l) || t->n_tries + 1u >= t->max_tries;
 }
 
 /* Word to the other neighbours of the silent one. */
@@ -373,6 +377,7 @@ static void word_send(struct gossip *g, struct test *t)
 	const struct member *m = &g->members[t->peer];
 
 	t->told = true;
+	t->n_words++;
 	for (unsigned i = 0; i < m->n_neighbours; i++) {
 		uint16_t other = m->neighbours[i];
 		struct gossip_addr to;
@@ -531,7 +536,7 @@ static void stall_step(struct gossip *g, struct test *t)
 	if (quiet > g->config.n_tries_min * g->config.try_interval + STALL_INTERVAL + lateness(g)) {
 		/* The host has fallen silent meanwhile: the test begins anew. */
 		t->stalling = t->answered = t->told = false;
-		t->n_tries = 0;
+		t->n_tries = t->n_words = 0;
 		t->nonce = g->next_nonce;
 		g->next_nonce += NONCES;
 		t->started = g->now;
@@ -615,7 +620,7 @@ static void test_step(struct gossip *g, struct test *t)
 		stall_step(g, t);
 		return;
 	}
-	if (word_due(g, t) && !t->hail && t->initiator == NONE && (l || watch_find(g, t->peer)))
+	if (word_due(g, t, l) && !t->hail && t->initiator == NONE && (l || watch_find(g, t->peer)))
 		word_send(g, t);
 	if (t->n_tries < t->max_tries) {
 		test_try(g, t);
@@ -1013,6 +1018,20 @@ static void overdue(struct gossip *g)
 	}
 }
 
+/* How many others that are there say that they hear its kernel, and have smaller ids. */
+static unsigned n_hearers_before(const struct gossip *g, uint16_t m)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < g->n_lost; i++) {
+		const struct lost *lost = &g->lost[i];
+
+		n += lost->subject == m && lost->op != OP_SILENT && lost_valid(g, lost) &&
+		     member_reachable(g, lost->owner) && g->members[lost->owner].id < g->config.id;
+	}
+	return n;
+}
+
 static void watches(struct gossip *g)
 {
 	for (size_t i = 0; i < g->n_watches; i++) {
@@ -1021,12 +1040,14 @@ static void watches(struct gossip *g)
 		if (w->next > g->now)
 			continue;
 		w->next = g->now + WATCH_INTERVAL - random_below(g, WATCH_INTERVAL / 8);
-		if (member_reachable(g, w->peer)) {
-			*w = g->watches[--g->n_watches];
-			i--;
+		if (!member_reachable(g, w->peer) && n_hearers_before(g, w->peer) < WATCHERS_MAX) {
+			detector_test(g, w->peer, NONE);
 			continue;
 		}
-		detector_test(g, w->peer, NONE);
+		if (!member_reachable(g, w->peer)) /* enough without us */
+			own_change(g, OP_CLEAR, w->peer, false);
+		*w = g->watches[--g->n_watches];
+		i--;
 	}
 }
 

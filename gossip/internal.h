@@ -81,11 +81,13 @@ struct absent {
 	uint8_t votes; /* of reachable members that tested this version and heard nothing */
 	uint8_t near;  /* of these, fresh ones of members that its record lists: its neighbours */
 	bool stalled, agentless; /* a reachable member hears its kernel */
+	bool was_heard;          /* so it was when that was counted before */
 	bool noted;       /* judged at least once without a path: not just moved on the tree */
 	bool settled;     /* missing for so long that self-doubt has stopped counting it */
 	uint16_t accuser; /* one of the voters */
 	nsec_t since;
 	nsec_t heard;     /* when we learned last that someone hears it or its kernel; 0: never */
+	nsec_t unheard;   /* when those who heard its kernel last were gone; 0: nobody was */
 	nsec_t answered;  /* when it answered our own test, or its kernel did; 0: never */
 	nsec_t next_look; /* when to consider a test of one's own again */
 };
@@ -192,6 +194,7 @@ struct test {
 	bool over;              /* it waits for another to be over, for one word of both */
 	bool quiet;             /* nothing of its own was missed: no word before a ping is */
 	uint8_t n_tries, max_tries;
+	uint8_t n_words;   /* times that its other neighbours were told */
 	uint8_t n_reports; /* other neighbours that severed it, told by us */
 	uint32_t nonce;    /* of the first try; one more each */
 	nsec_t started, next, answered_at;
@@ -508,7 +511,7 @@ void verdict_kernel(struct gossip *g); /* some member's kernel has answered a pr
 bool tombstone_covers(const struct gossip *g, uint64_t id, uint64_t incarnation, uint64_t version);
 void verdict_paused(struct gossip *g);               /* our loop stood still for long */
 void verdict_answered(struct gossip *g, uint16_t m); /* a member without a link answers */
-/* Whether our word of m's silence counts no more, because it has been heard since. */
+/* Whether our word of m's silence counts no more, because it was heard later; it is not now. */
 bool verdict_outdated(struct gossip *g, uint16_t m);
 void verdict_proven(struct gossip *g); /* and a neighbour has answered since */
 void verdict_half_lost(

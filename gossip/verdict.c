@@ -76,10 +76,11 @@
 /* Votes of silence that a verdict needs, as far as there are voters. */
 #define VOTES_NEEDED 2
 /* Who still lists a member that two have lost is asked for after so long without further news: the
- * longest test and a flood after the shortest one's. Then again, in case that is lost too. */
+ * longest test and a flood after the shortest one's. Then again, in case that is lost too, from the
+ * third time on at growing intervals: a test by TCP alone takes a second. */
 #define ASK_AFTER (200 * MSEC)
 #define ASK_AGAIN (100 * MSEC)
-#define ASK_MOST 5
+#define ASK_MOST 6
 /* Where so much is lost, that one has lost it is enough to ask: all others' news go by one flood, and
  * one node in 15,000 hears none of six copies at 20 %. */
 #define ASK_LOSS (5 * PERCENT)
@@ -234,6 +235,7 @@ static void votes_count(struct gossip *g)
 		struct absent *a = &g->absent[i];
 
 		a->votes = a->near = 0;
+		a->was_heard = a->stalled || a->agentless;
 		a->stalled = a->agentless = false;
 		a->accuser = NONE;
 		if (g->members[a->member].flags & MEMBER_LINKED)
@@ -252,6 +254,12 @@ static void votes_count(struct gossip *g)
 
 		if (a && g->lost[i].op == OP_SILENT)
 			silence_count(g, a, &g->lost[i]);
+	}
+	for (size_t i = 0; i < g->n_absent; i++) {
+		struct absent *a = &g->absent[i];
+
+		if (a->was_heard && !a->stalled && !a->agentless)
+			a->unheard = a->next_look = g->now;
 	}
 }
 
@@ -403,7 +411,7 @@ bool verdict_outdated(struct gossip *g, uint16_t m)
 {
 	const struct absent *a = absent_find(g, m);
 
-	return a && word_outdated(g, a);
+	return a && !a->stalled && !a->agentless && word_outdated(g, a);
 }
 
 /* Nobody has tested it as far as we know: maybe we should. */
@@ -492,8 +500,9 @@ static bool word_proven(struct gossip *g, const struct absent *a)
 
 /* When the votes suffice. Neighbours that have lost it just now do at once. Others may have had no way to
  * it ever (a rack that is cut one way), or none for a while (it hung by one link, to a process that has
- * stopped): those who hear it get the time to say so, and so do we, if we are testing it. While it is our
- * own neighbour, our test decides. */
+ * stopped): those who hear it get the time to say so, and so do we, if we are testing it. So they do when
+ * those who heard its kernel are gone, who may have been the only ones to ask. While it is our own
+ * neighbour, our test decides. */
 static nsec_t verdict_due(struct gossip *g, const struct absent *a)
 {
 	const struct test *test;
@@ -503,11 +512,12 @@ static nsec_t verdict_due(struct gossip *g, const struct absent *a)
 	if (link_of(g, a->member))
 		return NSEC_NEVER;
 	if (a->near >= votes_needed(g))
-		return 0;
+		return a->unheard != 0 ? a->unheard + LOOK_TIME : 0;
 	test = test_find(g, a->member);
 	if (test && !test->hail)
 		return NSEC_NEVER;
-	return a->since + (g->members[a->member].flags & MEMBER_SEEN_UP ? LOOK_TIME : NEW_TIME);
+	return (a->unheard > a->since ? a->unheard : a->since) +
+	       (g->members[a->member].flags & MEMBER_SEEN_UP ? LOOK_TIME : NEW_TIME);
 }
 
 /* True if the member is absent no more. */
@@ -767,7 +777,7 @@ static void half_lost_tick(struct gossip *g)
 				continue;
 			}
 			half_lost_ask(g, h->member);
-			h->next = g->now + ASK_AGAIN;
+			h->next = g->now + (ASK_AGAIN << (h->n_asked < 3 ? 0 : h->n_asked - 2));
 		}
 		if (h->next < g->half_lost_next)
 			g->half_lost_next = h->next;

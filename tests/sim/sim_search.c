@@ -24,7 +24,9 @@
 #define QUIET_WITHIN (45 * SEC)
 /* A stream that has lost half of its segments waits so long to send one again, loss or none. */
 #define STREAMS_WITHIN (30 * SEC)
-/* Bytes a second that a node may send then, over a while: the overlay's target, 1 kB. */
+/* Then links are exchanged until they follow the rings. After that a node may send so many bytes a second:
+ * the overlay's target. */
+#define IDLE_AFTER (15 * SEC)
 #define IDLE_TIME (10 * SEC)
 #define IDLE_BUDGET 1000
 
@@ -265,7 +267,7 @@ static const char *rest(struct run *r, const struct scenario *c)
 		if (!sim_cast_everywhere(s, cast))
 			return "a multicast is missing";
 	}
-	sim_run(s, 5 * SEC);
+	sim_run(s, IDLE_AFTER);
 	sim_traffic_reset(s);
 	sim_run(s, IDLE_TIME);
 	for (unsigned i = 0; i < c->n; i++)
