@@ -514,6 +514,8 @@ static bool receive_common(struct gossip *g, uint16_t sender, bool current, stru
 		nonce = read_u32(r);
 		if (r->ok && current)
 			detector_pong(g, sender, nonce, l != NULL);
+		else if (r->ok && sender != NONE && test_find(g, sender))
+			membership_pong(g, sender); /* it has started again: a link tells */
 		return true;
 	case WIRE_NEWS:
 	case WIRE_RECORDS:

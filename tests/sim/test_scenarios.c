@@ -721,6 +721,25 @@ static void test_both_ends_stalled(void **state)
 	}
 }
 
+/* All contacts start anew and so know nobody; those that remain have links and ask contacts only now and
+ * then. But they greet the lost: an answer of a later start is an answer. */
+static void test_contacts_start_anew(void **state)
+{
+	struct sim *s = cluster(12, 17);
+
+	for (unsigned i = 0; i < 3; i++)
+		sim_crash(s, i);
+	sim_run(s, 20 * SEC);
+	for (unsigned i = 0; i < 3; i++)
+		sim_start(s, i);
+	sim_run(s, 6 * SEC);
+	for (unsigned i = 0; i < 12; i++) {
+		for (unsigned k = 0; k < 12; k++)
+			assert_int_equal(sim_status(s, i, k), GOSSIP_STATUS_UP);
+	}
+	ends_quiet(s, 15 * SEC);
+}
+
 /* One crash after the other: the slowest to be known everywhere. */
 static nsec_t slowest_crash(struct sim *s, unsigned n, unsigned n_crashes)
 {
@@ -963,6 +982,7 @@ int main(void)
 		cmocka_unit_test(test_kernel_word_from_before),
 		cmocka_unit_test(test_voters_after_the_hearer),
 		cmocka_unit_test(test_both_ends_stalled),
+		cmocka_unit_test(test_contacts_start_anew),
 		cmocka_unit_test(test_crashes_at_a_fifth_lost),
 		cmocka_unit_test(test_begins_at_rest),
 		cmocka_unit_test(test_joins_where_many_are_known),
