@@ -21,12 +21,18 @@
 #define KEEPALIVE_IDLE 10L
 #define KEEPALIVE_INTERVAL 5L
 
+/* Bytes of an answer, unpacked, after which the loop turns to others: about a millisecond. Curl
+ * itself goes on for as long as its socket has something, which is for ever where the network is
+ * fast. */
+#define TURN_BYTES ((size_t)512 << 10)
+
 struct requester {
 	sd_event *loop;
 	const struct config *config;
 	struct request_handler handler;
 	CURLM *multi;
-	sd_event_source *timer;
+	sd_event_source *timer, *next_turn;
+	size_t n_turn; /* bytes of this turn of the loop */
 	/* the request under way */
 	CURL *easy; /* NULL: none */
 	enum request_kind kind;
@@ -128,8 +134,12 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *userdata)
 	curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
 	if (status != 200)
 		return size * n; /* the body of an error page is of no interest */
-	if (r->handler.body(r->handler.userdata, bytes, size * n) != REQUEST_WAIT)
+	if (r->n_turn >= TURN_BYTES) {
+		sd_event_source_set_enabled(r->next_turn, SD_EVENT_ONESHOT);
+	} else if (r->handler.body(r->handler.userdata, bytes, size * n) != REQUEST_WAIT) {
+		r->n_turn += size * n;
 		return size * n;
+	}
 	r->waits = true;
 	return CURL_WRITEFUNC_PAUSE;
 }
@@ -315,6 +325,7 @@ static int on_socket_ready(sd_event_source *s, int fd, uint32_t events, void *us
 		flags |= CURL_CSELECT_OUT;
 	if (events & EPOLLERR)
 		flags |= CURL_CSELECT_ERR;
+	r->n_turn = 0;
 	curl_multi_socket_action(r->multi, fd, flags, &running);
 	reap(r);
 	return 0;
@@ -345,6 +356,7 @@ static int on_curl_timeout(sd_event_source *s, uint64_t usec, void *userdata)
 	struct requester *r = userdata;
 	int running;
 
+	r->n_turn = 0;
 	curl_multi_socket_action(r->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 	reap(r);
 	return 0;
@@ -390,8 +402,15 @@ void request_resume(struct requester *r)
 	if (!r->easy || !r->waits)
 		return;
 	r->waits = false;
+	r->n_turn = 0;
 	curl_easy_pause(r->easy, CURLPAUSE_CONT);
 	reap(r);
+}
+
+static int on_next_turn(sd_event_source *s, void *userdata)
+{
+	request_resume(userdata);
+	return 0;
 }
 
 int requester_new(sd_event *loop, const struct config *config,
@@ -412,6 +431,10 @@ int requester_new(sd_event *loop, const struct config *config,
 	curl_multi_setopt(r->multi, CURLMOPT_TIMERDATA, r);
 	x = sd_event_add_time_relative(loop, &r->timer, CLOCK_MONOTONIC, UINT64_MAX / 2,
 		TIMER_ACCURACY, on_curl_timeout, r);
+	if (x >= 0)
+		x = sd_event_add_defer(loop, &r->next_turn, on_next_turn, r);
+	if (x >= 0)
+		x = sd_event_source_set_enabled(r->next_turn, SD_EVENT_OFF);
 	if (x < 0) {
 		requester_free(r);
 		return x;
@@ -427,6 +450,7 @@ struct requester *requester_free(struct requester *r)
 	end_transfer(r);
 	curl_multi_cleanup(r->multi);
 	sd_event_source_disable_unref(r->timer);
+	sd_event_source_disable_unref(r->next_turn);
 	sd_event_unref(r->loop);
 	free(r->base);
 	free(r->url);
