@@ -27,7 +27,7 @@ static void values_reserve(struct json_values *values, size_t n_tokens)
 		abort();
 }
 
-/* While a value is open its n_inside is the place of the one around it. */
+/* While a value is open its n is the place of the one around it. */
 const struct json_value *json_values_read(
 	struct json_values *values, const char *tokens, size_t n_tokens)
 {
@@ -42,12 +42,12 @@ const struct json_value *json_values_read(
 		if (next->kind == JSON_CLOSE) {
 			struct json_value *closed = &list[open];
 
-			open = closed->n_inside;
-			closed->n_inside = (uint32_t)(next - closed) - 1;
+			open = closed->n;
+			closed->n = (uint32_t)(next - closed) - 1;
 			continue;
 		}
 		if (next->kind <= JSON_ARRAY) {
-			next->n_inside = open;
+			next->n = open;
 			open = (uint32_t)(next - list);
 		}
 		next++;
@@ -82,9 +82,9 @@ int64_t json_count(const struct json_value *v, int64_t max)
 
 	if (!v || v->kind != JSON_NUMBER)
 		return -1;
-	for (size_t i = 0; v->n_text < 18 && v->text[i] >= '0' && v->text[i] <= '9'; i++) {
+	for (size_t i = 0; v->n < 18 && v->text[i] >= '0' && v->text[i] <= '9'; i++) {
 		n = n * 10 + (v->text[i] - '0');
-		if (i + 1 == v->n_text)
+		if (i + 1 == v->n)
 			return n <= max ? n : -1;
 	}
 	d = strtod(v->text, NULL);

@@ -108,8 +108,7 @@ static inline void json_tokens_end(struct json_tokens *t, size_t begun)
 
 struct json_value {
 	uint8_t kind, field;
-	uint32_t n_inside; /* values in it, and in those: they follow in the list */
-	uint32_t n_text;
+	uint32_t n; /* bytes of the text; or values in it, and in those: they follow in the list */
 	const char *text; /* of a string or number; ends with a NUL that is not counted */
 };
 
@@ -122,9 +121,9 @@ static inline const char *json_token_read(const char *p, struct json_value *ret)
 	ret->field = (uint8_t)p[1];
 	if (ret->kind < JSON_STRING || ret->kind > JSON_NUMBER)
 		return p + 2;
-	memcpy(&ret->n_text, p + 2, sizeof(ret->n_text));
+	memcpy(&ret->n, p + 2, sizeof(ret->n));
 	ret->text = p + JSON_TOKEN_HEAD;
-	return ret->text + ret->n_text + 1;
+	return ret->text + ret->n + 1;
 }
 
 /* Reused from value to value. */
@@ -139,6 +138,12 @@ const struct json_value *json_values_read(
 	struct json_values *values, const char *tokens, size_t n_tokens);
 void json_values_done(struct json_values *values);
 
+/* What follows behind a value and all that is in it. */
+static inline const struct json_value *json_next(const struct json_value *v)
+{
+	return v + 1 + (v->text ? 0 : v->n);
+}
+
 /* The member of an object; NULL if `v` is none, has none, or the member is null. */
 static inline const struct json_value *json_member(const struct json_value *v, uint8_t field)
 {
@@ -146,8 +151,7 @@ static inline const struct json_value *json_member(const struct json_value *v, u
 
 	if (!v || v->kind != JSON_OBJECT)
 		return NULL;
-	for (const struct json_value *m = v + 1, *end = v + 1 + v->n_inside; m < end;
-		m += 1 + m->n_inside)
+	for (const struct json_value *m = v + 1, *end = json_next(v); m < end; m = json_next(m))
 		if (m->field == field)
 			found = m;
 	return found && found->kind != JSON_NULL ? found : NULL;
@@ -166,11 +170,6 @@ double json_number(const struct json_value *v, double otherwise);
  * some as 80.0); -1. */
 int64_t json_count(const struct json_value *v, int64_t max);
 size_t json_length(const struct json_value *v); /* of an array; 0 if it is none */
-
-static inline const struct json_value *json_next(const struct json_value *v)
-{
-	return v + 1 + v->n_inside;
-}
 
 /* All that is in an array; nothing if it is NULL or none. */
 #define JSON_EACH(v, array)                                                                      \

@@ -68,8 +68,8 @@ static struct port_label *label_new(struct task_reader *r, const char *key, cons
 		return NULL;
 	}
 	l = arena_alloc(r->arena, sizeof *l);
-	l->key = arena_strdup(r->arena, key);
-	l->value = arena_strdup(r->arena, value);
+	l->key = key;
+	l->value = value;
 	return l;
 }
 
@@ -515,7 +515,7 @@ static int read_object(struct task_reader *r, const struct json_value *v, struct
 		reject(r, MESOS_REJECT_MALFORMED, "", "", "the task has no id");
 		return TASK_READ_COUNT;
 	}
-	ret->id = arena_strdup(r->arena, r->id);
+	ret->id = r->id;
 	status = latest_status(members[FIELD_STATUSES]);
 	if (!read_ports(r, members, status, ret))
 		return TASK_READ_COUNT;

@@ -12,7 +12,7 @@
 
 /* What the reading of all tasks of a document has in common. */
 struct task_reader {
-	struct arena *arena; /* where what is read goes, until the next task is read */
+	struct arena *arena; /* where what is read goes, but for texts, until the next task is */
 	struct reject_list *rejects;
 	struct strset *frameworks, *agents; /* ids */
 	size_t max_labels;
@@ -32,7 +32,8 @@ enum {
 };
 
 /* One of the above. What is wrong with the task is added to the rejections. Unless it is to be
- * skipped, ret->id and the numbers of its framework and agent are set if it has any. */
+ * skipped, ret->id and the numbers of its framework and agent are set if it has any. Its texts are
+ * the tokens'. */
 int task_read(struct task_reader *r, const char *tokens, size_t n_tokens, struct mesos_task *ret);
 /* Gives back what was reused. The arena is the caller's. */
 void task_reader_done(struct task_reader *r);

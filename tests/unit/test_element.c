@@ -68,7 +68,7 @@ static void write_value(FILE *f, const struct json_value *v)
 		break;
 	case JSON_STRING:
 	case JSON_BINARY:
-		write_text(f, v->text, v->n_text);
+		write_text(f, v->text, v->n);
 		break;
 	case JSON_NUMBER:
 		write_number(f, json_number(v, 0));

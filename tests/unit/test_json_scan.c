@@ -48,7 +48,7 @@ static const char *write_tokens(FILE *f, const char *p)
 	else if (v.kind == JSON_STRING)
 		fprintf(f, "'%s'", v.text);
 	else if (v.kind == JSON_BINARY)
-		fprintf(f, "'%s' and %zu bytes", v.text, v.n_text - strlen(v.text));
+		fprintf(f, "'%s' and %zu bytes", v.text, v.n - strlen(v.text));
 	else if (v.kind > JSON_ARRAY)
 		fputs(literals[v.kind], f);
 	if (v.kind > JSON_ARRAY)
