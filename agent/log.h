@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 /*
- * Log lines on stderr, each with a journal priority in front ("<4>..."), one line per
- * decision and never one per poll. In a terminal the priority is left out.
+ * Log lines on stderr, one line per decision and never one per poll. Where the journal reads them
+ * each begins with its priority ("<4>...").
  */
 #include <syslog.h>
 
