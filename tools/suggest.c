@@ -39,8 +39,10 @@ static size_t distance(const char *a, const char *b)
 
 void suggest_begin(struct suggestion *s, const char *word)
 {
-	/* A third of the letters may be wrong. */
-	*s = (struct suggestion){.word = word, .distance = strlen(word) / 3 + 2};
+	size_t n = strlen(word);
+
+	/* A third of the letters may be wrong, or one of very few: everything is like a short word. */
+	*s = (struct suggestion){.word = word, .distance = (n < 3 ? 1 : n / 3) + 1};
 }
 
 void suggest_offer(struct suggestion *s, const char *candidate)

@@ -202,7 +202,10 @@ int run_top(const struct options *o, int argc, char **argv)
 		if (argv[i][0] != '-') {
 			t.filter = argv[i];
 		} else if (!take_option(&t, argv[i])) {
-			fprintf(stderr, "vipctl top: bad argument %s\n", argv[i]);
+			fprintf(stderr,
+				"vipctl top: bad argument %s (vipctl top --help says what it "
+				"takes)\n",
+				argv[i]);
 			return 2;
 		}
 	}

@@ -235,7 +235,10 @@ int run_watch(const struct options *o, int argc, char **argv)
 				   parse_number(argv[i] + 7, &number))) {
 			key = since ? "since" : "last";
 		} else {
-			fprintf(stderr, "vipctl watch: bad argument %s\n", argv[i]);
+			fprintf(stderr,
+				"vipctl watch: bad argument %s (vipctl watch --help says what it "
+				"takes)\n",
+				argv[i]);
 			return 2;
 		}
 	}

@@ -76,6 +76,8 @@ def test_bad_usage_is_told_with_what_was_meant(overlay, node):
     assert "Usage: vipctl diff" in told("diff", "x")
     assert "auto, always or never" in told("--color=maybe", "status")
     assert "needs a value" in told("status", "--socket")
+    assert "vipctl top --help" in told("top", "--sort=foo") and "vipctl watch --help" in told("watch", "--last=x")
+    assert "did you mean" not in told("foo")  # top has one letter of it
     assert "did you mean 9.9.9.9:80?" in told("vip", "9.9.9.8:80", status=1)
     assert "Usage: vipctl [OPTION]" in told()
     done = run(node, "why", "9.9.9:80")

@@ -126,8 +126,8 @@ static void test_signs_say_it_without_colours(void **state)
 
 static const char *suggestion(const char *word)
 {
-	static const char *const words[] = {
-		"status", "vips", "vip", "redis.marathon", "web.marathon", "--once", "--last=N"};
+	static const char *const words[] = {"status", "vips", "vip", "top", "redis.marathon",
+		"web.marathon", "--once", "--last=N"};
 	struct suggestion s;
 
 	suggest_begin(&s, word);
@@ -143,6 +143,9 @@ static void test_what_was_meant(void **state)
 	assert_string_equal(suggestion("redis"), "redis.marathon");
 	assert_string_equal(suggestion("--onec"), "--once");
 	assert_string_equal(suggestion("vpis"), "vips");
+	assert_string_equal(suggestion("tpo"), "top");
+	assert_string_equal(
+		suggestion("foo"), "nothing"); /* two of its three letters are others than top's */
 	assert_string_equal(suggestion("something-else"), "nothing");
 	assert_string_equal(suggestion(""), "nothing");
 }
