@@ -125,15 +125,22 @@ static struct config *load(void *userdata, FILE *errors)
 {
 	struct command_line *cl = userdata;
 	struct config *c = config_new();
+	bool there = cl->path_given || access(cl->path, F_OK) == 0;
 	int r = 0, ignored;
 
-	if (cl->path_given || access(cl->path, F_OK) == 0)
+	if (there)
 		r = config_read_file(c, cl->path, errors);
 	for (int i = 1; i < cl->argc; i++)
 		if (!program_option(cl, &i, &ignored) && key_option(cl, &i, c, errors) < 0)
 			r = -EINVAL;
-	if (r == 0 && cl->mode != MODE_FLUSH)
-		r = config_check(c, errors);
+	if (r == 0 && cl->mode != MODE_FLUSH && config_check(c, errors) < 0) {
+		r = -EINVAL;
+		if (!there)
+			fprintf(errors,
+				"%s does not exist; vipd --example-config prints one to start "
+				"from\n",
+				cl->path);
+	}
 	return r < 0 ? config_free(c) : c;
 }
 
