@@ -79,7 +79,7 @@ static const struct command commands[] = {
 	{"graph", "", "the overlay as a Graphviz graph", "vipctl graph | dot -Tsvg > overlay.svg\n",
 		0, 0, run_graph},
 	{"keygen", "", "a new key for the cluster's key file",
-		"vipctl keygen > /etc/vipd/key; chmod 600 /etc/vipd/key; the same file on all "
+		"(umask 077; vipctl keygen >/etc/vipd/key); the same file, with mode 600, on all "
 		"nodes.\n",
 		0, 0, run_keygen},
 	{"namespaces", "", "the containers whose network namespaces are programmed too",

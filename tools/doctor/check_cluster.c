@@ -24,9 +24,10 @@ static bool is_insecure(const struct facts *f)
 
 static void add_missing_key(const char *path, struct findings *out)
 {
-	char *mend = textf("on one node: vipctl keygen > %s && chmod 600 %s; copy it to all the "
-			   "others, then on each: systemctl reload-or-restart vipd",
-		path, path);
+	char *mend = textf(
+		"on one node: (umask 077; vipctl keygen >%s); copy it to all the others, with "
+		"mode 600, then on each: systemctl reload-or-restart vipd",
+		path);
 
 	findings_add(out, SEVERITY_WARNING, NULL, mend,
 		"there is no key file %s, so the overlay is off: a dead node is noticed only when "
