@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Programs, their help, the man pages and the completion agree: each names every key, command and option
-that the program has, and no others; and the man pages are well formed.
+that the program has, and no others; the man pages are well formed; metrics that docs/ names are there.
 
     check_docs.py VIPD VIPCTL VIPLOAD SOURCE_ROOT
 """
@@ -71,6 +71,13 @@ for command in commands:
 checks = set(re.findall(r'^\t\{"([a-z]+)", check_', (root / "tools" / "doctor" / "checks.c").read_text(), re.M))
 assert len(checks) > 10, "checks.c does not look as this test expects"
 compare("doctor's check", checks, set(re.findall(r"^\.It Sy ([a-z]+)$", page.split(".Sh DOCTOR")[1], re.M)))
+
+# What the guide says to alert on is there.
+
+sources = "".join(p.read_text() for p in (root / "agent" / "serve").glob("*.c"))
+metrics = {(p.name, m) for p in (root / "docs").glob("*.md") for m in re.findall(r"\bvipd_[a-z_]*[a-z]\b", p.read_text())}
+assert metrics, "docs/ does not look as this test expects"
+problems.extend(f"{page}: no metric {m}" for page, m in sorted(metrics) if f'"{m}"' not in sources)
 
 # The completion offers the same.
 
