@@ -43,9 +43,9 @@ static void log_vip(const struct vip *vip, const char *what)
 {
 	char key[SERVICE_KEY_STRLEN];
 
-	log_info("table: %s %s%s%s%s: %zu backends", what, service_key_format(&vip->key, key),
-		vip->name ? " (" : "", str_or(vip->name, ""), vip->name ? ")" : "",
-		vip->n_backends);
+	log_info("table: %s %s%s%s%s: %zu backend%s", what, service_key_format(&vip->key, key),
+		vip->name ? " (" : "", str_or(vip->name, ""), vip->name ? ")" : "", vip->n_backends,
+		vip->n_backends == 1 ? "" : "s");
 }
 
 static void log_table_change(

@@ -55,11 +55,13 @@ static json_object *member_view(const struct daemon *d, const struct overlay_sna
 /* True with an answer if there is nothing to tell. */
 static bool no_overlay(struct daemon *d, struct overlay_snapshot *s, struct control_reply *reply)
 {
+	const char *off = cluster_off(d->cluster);
+	AUTO_FREE char *text = off ? xasprintf("the overlay is off: %s", off) : NULL;
+
 	if (s)
 		return false;
 	reply->status = 503;
-	reply->body = put_error(cluster_off(d->cluster) ? cluster_off(d->cluster)
-							: "the overlay's thread does not answer");
+	reply->body = put_error(text ? text : "the overlay's thread does not answer");
 	return true;
 }
 

@@ -56,8 +56,8 @@ void why_check_service(struct trace *t)
 			key);
 		t->stopped = true;
 	} else {
-		why_step(t, MARK_OK, NULL, "service %s, %s, %zu destinations", key, svc->scheduler,
-			svc->n_destinations);
+		why_step(t, MARK_OK, NULL, "service %s, %s, %zu destination%s", key, svc->scheduler,
+			svc->n_destinations, svc->n_destinations == 1 ? "" : "s");
 	}
 }
 

@@ -171,12 +171,12 @@ void why_check_document(struct trace *t)
 	switch (o->kind) {
 	case OBJECT_VIP:
 		if (t->in->followed)
-			why_step(t, MARK_OK, NULL, "%zu backends are behind this VIP",
+			why_step(t, MARK_OK, NULL, "backends behind this VIP: %zu",
 				o->vip->n_backends);
 		else
 			why_step(t, MARK_OK, NULL,
-				"%zu tasks run, %zu backends are behind this VIP", n,
-				o->vip->n_backends);
+				"backends behind this VIP: %zu; running tasks: %zu",
+				o->vip->n_backends, n);
 		note_rejections(t);
 		return;
 	case OBJECT_BACKEND:

@@ -201,6 +201,8 @@ def test_a_key_file_that_will_not_do(overlay):
     wait_until(lambda: node.ask("/v1/status"), "it runs without an overlay")
     f = finds(node, "overlay", "the overlay is off", severity="warning")
     assert str(overlay.key_file) in f["evidence"]
+    for command in ("members", "links", "graph"):
+        assert f"the overlay is off: {overlay.key_file}: No such file" in run_vipctl(node, command).stderr
 
 
 @pytest.mark.overlay(nodes=1)

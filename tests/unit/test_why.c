@@ -227,7 +227,7 @@ static void test_followed(void **state)
 	w->in.confirmed = NOW - NSEC_PER_SEC;
 	expect_well(w, NAME);
 	expect_step(w, NAME, "ok", "published by 10.0.0.9, confirmed 1.0 s ago");
-	expect_step(w, NAME, "ok", "2 backends are behind");
+	expect_step(w, NAME, "ok", "backends behind this VIP: 2");
 	expect_blame(w, "nope", "that 10.0.0.9 publishes");
 }
 
