@@ -470,6 +470,28 @@ static const char *set_level(int *where, const char *value)
 	return "must be error, warning, notice, info or debug";
 }
 
+static char *scaled_text(uint64_t n, const struct suffix *suffixes)
+{
+	const struct suffix *best = NULL;
+
+	for (const struct suffix *s = suffixes; s->text; s++)
+		if (n % s->factor == 0 && (!best || s->factor > best->factor) && *s->text)
+			best = s;
+	return best && n ? xasprintf("%llu%s", (unsigned long long)(n / best->factor), best->text)
+			 : xasprintf("%llu", (unsigned long long)n);
+}
+
+/* Valid until the next call. */
+static const char *range_error(const struct key *k, const struct suffix *suffixes)
+{
+	static char error[96];
+	AUTO_FREE char *min = scaled_text(k->min, suffixes);
+	AUTO_FREE char *max = scaled_text(k->max, suffixes);
+
+	snprintf(error, sizeof(error), "must be between %s and %s", min, max);
+	return error;
+}
+
 static const char *set_scaled(
 	const struct key *k, uint64_t *where, const char *value, const struct suffix *suffixes)
 {
@@ -480,7 +502,7 @@ static const char *set_scaled(
 		return k->type == KEY_DURATION ? "must be a time such as 500ms, 5s, 2m or 24h"
 					       : "must be a size such as 500K, 64M or 1G";
 	if (r < 0 || n < k->min || n > k->max)
-		return "is out of range";
+		return range_error(k, suffixes);
 	*where = n;
 	return NULL;
 }
@@ -494,7 +516,7 @@ static const char *set_number(const struct key *k, uint64_t *where, const char *
 	if (r == -EINVAL)
 		return "must be a number";
 	if (r < 0 || n < k->min || n > k->max)
-		return "is out of range";
+		return range_error(k, none);
 	*where = n;
 	return NULL;
 }
@@ -613,17 +635,6 @@ static char *range_text(const struct address_range *r)
 	char min[IP_ADDR_STRLEN], max[IP_ADDR_STRLEN];
 
 	return xasprintf("%s-%s", ip_addr_format(&r->min, min), ip_addr_format(&r->max, max));
-}
-
-static char *scaled_text(uint64_t n, const struct suffix *suffixes)
-{
-	const struct suffix *best = NULL;
-
-	for (const struct suffix *s = suffixes; s->text; s++)
-		if (n % s->factor == 0 && (!best || s->factor > best->factor) && *s->text)
-			best = s;
-	return best && n ? xasprintf("%llu%s", (unsigned long long)(n / best->factor), best->text)
-			 : xasprintf("%llu", (unsigned long long)n);
 }
 
 static char *address_text(const struct ip_addr *a)

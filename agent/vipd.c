@@ -135,7 +135,7 @@ static struct config *load(void *userdata, FILE *errors)
 			r = -EINVAL;
 	if (r == 0 && cl->mode != MODE_FLUSH && config_check(c, errors) < 0) {
 		r = -EINVAL;
-		if (!there)
+		if (!there && c->source_kind == SOURCE_MESOS && !c->masters)
 			fprintf(errors,
 				"%s does not exist; vipd --example-config prints one to start "
 				"from\n",

@@ -83,8 +83,8 @@ static void test_errors_name_line(void **state)
 	assert_error("[vipd]\n\npol_interval = 5s\n", "3: unknown key \"pol_interval\"\n");
 	assert_error("[vipd]\npoll_interval = soon\n",
 		"2: poll_interval: \"soon\" must be a time such as 500ms, 5s, 2m or 24h\n");
-	assert_error(
-		"[vipd]\npoll_interval = 1ms\n", "2: poll_interval: \"1ms\" is out of range\n");
+	assert_error("[vipd]\npoll_interval = 1ms\n",
+		"2: poll_interval: \"1ms\" must be between 100ms and 1h\n");
 	assert_error("[vipd]\nipv6 = maybe\n", "2: ipv6: \"maybe\" must be yes or no\n");
 	assert_error(
 		"[vpid]\nipv6 = yes\n", "2: unknown section [vpid]: all keys stand in [vipd]\n");
