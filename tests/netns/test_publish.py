@@ -6,7 +6,8 @@ import signal
 import time
 
 import pytest
-from masters import Masters
+from cluster import call
+from masters import PORT, Masters
 from overlay import wait_until
 from port import metrics
 
@@ -156,3 +157,50 @@ def test_who_is_no_master_is_not_believed(overlay):
         m.wait_modes(overlay.nodes[0], overlay.others(agent))
         m.wait_all_hold(1, overlay.others(agent), timeout=1)
         assert overlay.nodes[1].get("/v1/status")["publisher"]["disbelieved"] > 0
+
+
+@pytest.mark.overlay(nodes=6)
+def test_subscribed_beside_the_master_published_to_all(overlay):
+    """A change takes two steps, an event and a delta, and nobody polls: not for it, and not when another master
+    leads."""
+    with Masters(overlay, 3) as m:
+        first, second = overlay.nodes[:2]
+
+        def everywhere(*operations):
+            for n in m.nodes:
+                call(m.control(n), "batch", {"operations": list(operations)})
+
+        def lead(leader):
+            for n in m.nodes:
+                call(m.control(n), "leader", {"leader": "self" if n is leader else f"{leader.address}:{PORT}"})
+
+        def app(number):
+            return ["app", {"id": f"/n{number}", "framework": "marathon", "agents": [overlay.nodes[4].address],
+                            "ports": [{"labels": {"VIP_0": f"1.2.3.5:{1000 + number}"}}]}]
+
+        def change(number):
+            everywhere(["remove", {"app": f"/n{number - 1}"}], app(number))
+
+        everywhere(["raw", {"document": None}], *(["agent", {"hostname": n.address}] for n in overlay.nodes), app(1))
+        lead(first)
+        overlay.start(**{**m.options, "mesos_api": "subscribe", "poll_interval": "1h"})
+        m.wait_modes(first)
+        m.wait_all_hold(1)
+        begun, took = m.agents_begun(), []
+        for number in range(2, 9):
+            change(number)
+            since = time.monotonic()
+            m.wait_all_hold(number, timeout=10)
+            took.append(time.monotonic() - since)
+        print(f"from the master's event to the last node's table: {', '.join(f'{1e3 * t:.0f} ms' for t in took)}")
+        assert sorted(took)[len(took) // 2] < 0.5
+        assert first.get("/v1/status")["source"]["subscribed"]
+        lead(second)
+        change(9)
+        m.wait_modes(second)
+        m.wait_all_hold(9)
+        change(10)
+        m.wait_all_hold(10, timeout=10)
+        assert second.get("/v1/status")["source"]["subscribed"]
+        assert m.agents_begun() == begun
+        assert all(numbers(n) == sorted(set(numbers(n))) for n in overlay.nodes), "an older table came back"
