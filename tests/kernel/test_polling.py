@@ -44,6 +44,23 @@ def test_a_failing_poll_changes_nothing(cluster, node, mode):
     wait_until(lambda: source(node)["ok"], "the polls succeed again")
 
 
+def test_an_event_is_in_the_kernel_at_once(cluster):
+    """200 ms are the promise with `mesos_api = subscribe`; the median, since other work on the machine only adds."""
+    node, took = cluster.nodes[0], []
+    node.start_vipd(mesos_api="subscribe", poll_interval="1h")
+    cluster.deploy("/web", IP_VIP, instances=5, command=False)
+    cluster.wait_backends(VIP, cluster.backends("/web"), [node])
+    wait_until(lambda: source(node)["subscribed"], "it subscribes")
+    for n in range(6, 13):
+        cluster.control("scale", app="/web", instances=n)
+        begun = time.monotonic()
+        wait_until(lambda n=n: len(node.services()[VIP]) == n, "the change arrives", interval=0.005)
+        took.append(time.monotonic() - begun)
+    print(f"from the event to the kernel: {', '.join(f'{1e3 * t:.0f} ms' for t in took)}")
+    assert sorted(took)[len(took) // 2] < 0.2, took
+    assert source(node)["polls"] == 1
+
+
 @pytest.mark.parametrize("mode", ["chunked", "delay"])
 def test_unusual_answers_are_answers(cluster, node, mode):
     cluster.control("batch", operations=[["mode", {"mode": mode, "seconds": 0.2}],
