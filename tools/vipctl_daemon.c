@@ -156,10 +156,10 @@ static void show_kernel(json_object *kernel)
 		get_int(kernel, "repairs"));
 }
 
-static void show_firewall(json_object *firewall)
+static void show_firewall(json_object *firewall, bool observing)
 {
 	if (!get_bool(firewall, "wanted"))
-		printf("Rules     off (rules = no, or kernel = none)\n");
+		printf("Rules     off (%s)\n", observing ? "kernel = none" : "rules = no");
 	else if (get_bool(firewall, "ok"))
 		printf("Rules     in place\n");
 	else
@@ -191,33 +191,51 @@ static void show_overlay(json_object *overlay)
 			get_int(overlay, "vips_all_down"));
 }
 
-static void show_listener(json_object *l, const char *separator)
+static void show_listener(json_object *l, const char *before)
 {
-	const char *address = get_text(l, "address", "?"), *error = get_text(l, "error", NULL);
+	const char *address = get_text(l, "address", "?");
 
-	printf("%s%s", separator, error ? "NOT on " : "");
+	fputs(before, stdout);
 	printf(strchr(address, ':') ? "[%s]:%" PRId64 : "%s:%" PRId64, address, get_int(l, "port"));
-	if (error)
-		printf(" (%s)", error);
+}
+
+/* Those that answer in the line that was begun, each other one in a line of its own. */
+static void show_listeners(json_object *listen)
+{
+	size_t n = get_length(listen), n_well = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		json_object *l = json_object_array_get_idx(listen, i);
+
+		if (!get_text(l, "error", NULL))
+			show_listener(l, n_well++ ? ", " : " on ");
+	}
+	puts(n_well ? "" : " nowhere");
+	for (size_t i = 0; i < n; i++) {
+		json_object *l = json_object_array_get_idx(listen, i);
+		const char *error = get_text(l, "error", NULL);
+
+		if (error) {
+			show_listener(l, "          NOT on ");
+			printf(" (%s)\n", error);
+		}
+	}
 }
 
 static void show_names(json_object *dns)
 {
 	json_object *listen = get(dns, "listen");
-	size_t n = get_length(listen);
 
-	if (n == 0) {
+	if (get_length(listen) == 0) {
 		puts("Names     off (dns_listen is empty)");
 		return;
 	}
 	if (get_bool(dns, "known"))
-		printf("Names     %" PRId64 " name%s of VIPs, answered on ", get_int(dns, "names"),
+		printf("Names     %" PRId64 " name%s of VIPs, answered", get_int(dns, "names"),
 			plural(get_int(dns, "names")));
 	else
-		printf("Names     not known yet, answered with SERVFAIL on ");
-	for (size_t i = 0; i < n; i++)
-		show_listener(json_object_array_get_idx(listen, i), i ? ", " : "");
-	putchar('\n');
+		printf("Names     not known yet, answered with SERVFAIL");
+	show_listeners(listen);
 }
 
 static void show_namespaces(json_object *n)
@@ -264,7 +282,7 @@ static int show_status(json_object *status)
 	show_source(source, get(status, "publisher"), table);
 	show_rejections(table);
 	show_kernel(kernel);
-	show_firewall(get(status, "firewall"));
+	show_firewall(get(status, "firewall"), get_bool(kernel, "observe_only"));
 	show_overlay(get(status, "overlay"));
 	show_names(get(status, "dns"));
 	show_namespaces(get(status, "namespaces"));

@@ -346,7 +346,8 @@ def test_a_port_that_is_taken(overlay, node):
         assert listen == {SERVER: "Address already in use", "10.9.0.1": None, "10.77.0.1": None}
         assert f"dns: {SERVER}:53: Address already in use" in node.log.read_text()
         shown = client(node, VIPCTL, f"--socket={node.socket}", "status")
-        assert f"NOT on {SERVER}:53 (Address already in use)" in shown
+        assert re.search(r"answered on [0-9.:]+, [0-9.:]+\n", shown), shown
+        assert f"\n          NOT on {SERVER}:53 (Address already in use)\n" in shown
     finally:
         holder.kill()
         holder.wait()
