@@ -371,6 +371,20 @@ static bool word_due(const struct gossip *g, const struct test *t, const struct 
 	return g->now - t->started >= detector_timeout(g, l) || t->n_tries + 1u >= t->max_tries;
 }
 
+static void word_to(struct gossip *g, uint16_t to, uint16_t subject)
+{
+	struct gossip_addr address;
+	struct packet p;
+
+	packet_init(g, &p);
+	write_message_begin(&p.w, WIRE_WORD);
+	write_u64(&p.w, g->members[subject].id);
+	write_message_end(&p.w);
+	member_address(g, to, &address);
+	packet_send(g, &p, &address);
+	g->stats.words++;
+}
+
 /* Word to the other neighbours of the silent one. */
 static void word_send(struct gossip *g, struct test *t)
 {
@@ -380,19 +394,25 @@ static void word_send(struct gossip *g, struct test *t)
 	t->n_words++;
 	for (unsigned i = 0; i < m->n_neighbours; i++) {
 		uint16_t other = m->neighbours[i];
-		struct gossip_addr to;
-		struct packet p;
 
-		if (other == g->self || !member_reachable(g, other))
-			continue;
-		packet_init(g, &p);
-		write_message_begin(&p.w, WIRE_WORD);
-		write_u64(&p.w, m->id);
-		write_message_end(&p.w);
-		member_address(g, other, &to);
-		packet_send(g, &p, &to);
-		g->stats.words++;
+		if (other != g->self && member_reachable(g, other))
+			word_to(g, other, t->peer);
 	}
+}
+
+void detector_ask(struct gossip *g, uint16_t m)
+{
+	uint16_t chosen = NONE;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < g->n_links; i++) {
+		const struct link *l = &g->links[i];
+
+		if (l->state == LINK_ACTIVE && l->listed && random_below(g, ++n) == 0)
+			chosen = l->peer;
+	}
+	if (chosen != NONE)
+		word_to(g, chosen, m);
 }
 
 static void sever_count(struct gossip *g, enum wire_op op)
@@ -735,7 +755,7 @@ void detector_word(struct gossip *g, uint16_t from, uint16_t subject)
 {
 	struct link *l = link_of(g, subject);
 
-	if ((l && l->listed) || watch_find(g, subject))
+	if ((l && l->listed) || watch_find(g, subject) || verdict_unsaid(g, subject))
 		detector_test(g, subject, from);
 	else if (own_lost(g, subject))
 		spread_report(g, from, subject);

@@ -80,6 +80,7 @@ struct absent {
 	uint16_t member;
 	uint8_t votes; /* of reachable members that tested this version and heard nothing */
 	uint8_t near;  /* of these, fresh ones of members that its record lists: its neighbours */
+	uint8_t void_votes;      /* valid ones, but older than the last sign of life */
 	bool stalled, agentless; /* a reachable member hears its kernel */
 	bool was_heard;          /* so it was when that was counted before */
 	bool noted;       /* judged at least once without a path: not just moved on the tree */
@@ -513,6 +514,8 @@ void verdict_paused(struct gossip *g);               /* our loop stood still for
 void verdict_answered(struct gossip *g, uint16_t m); /* a member without a link answers */
 /* Whether our word of m's silence counts no more, because it was heard later; it is not now. */
 bool verdict_outdated(struct gossip *g, uint16_t m);
+/* Whether it has no path, and we have said nothing of it that counts. */
+bool verdict_unsaid(struct gossip *g, uint16_t m);
 void verdict_proven(struct gossip *g); /* and a neighbour has answered since */
 void verdict_half_lost(
 	struct gossip *g, uint16_t m); /* one of its neighbours heard nothing of it */
@@ -569,6 +572,7 @@ void detector_severed_by(struct gossip *g, uint16_t owner, uint16_t subject, enu
 void detector_silenced(struct gossip *g, uint16_t m);
 void detector_test(struct gossip *g, uint16_t m, uint16_t initiator);
 void detector_hail(struct gossip *g, uint16_t m);
+void detector_ask(struct gossip *g, uint16_t m);       /* asks some neighbour to test it */
 void detector_link_gone(struct gossip *g, uint16_t m); /* no neighbour any more */
 struct test *test_find(struct gossip *g, uint16_t m);
 bool detector_silent(struct gossip *g, uint16_t m); /* it has not answered a ping in time */

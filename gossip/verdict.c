@@ -66,7 +66,9 @@
 /* A look and word of it: eight pings, their time-out, and a flood. In a split, one in nine of the other
  * side's members had but one neighbour on this one, and is judged after that. */
 #define LOOK_TIME (400 * MSEC)
-/* For a member that was never up here: it, or we, may have just started, and links are still to come. */
+/* For a member that was never up here: it, or we, may have just started, and links are still to come. Also
+ * where one vote is not older than the last sign of life, and the others are: what is news here need
+ * not be so to those who gave them, so that they do not vote again. */
 #define NEW_TIME (3 * SEC)
 /* Votes this much older than the loss of the last path are no part of it: since then some neighbour has
  * heard it. Longer than from one neighbour's notice to the last one's, but for tests by TCP alone. */
@@ -214,14 +216,18 @@ static void kernel_count(const struct gossip *g, struct absent *a, const struct 
 		a->heard = lost->since;
 }
 
-/* A vote from before its last start or link counts for nothing, nor does one from before someone
- * heard its kernel: else the last one who hears that, leaving, would turn old silence into a
- * death. Nor one from before someone became its neighbour, though its own record, which would say
+/* A vote from before its last start or link counts for nothing. One from before someone heard its
+ * kernel is void at first: else the last one who hears that, leaving, would turn old silence into a
+ * death. So is one from before someone became its neighbour, though its own record, which would say
  * the same, is still on its way. */
 static void silence_count(struct gossip *g, struct absent *a, const struct lost *lost)
 {
-	if (!lost_valid(g, lost) || (a->heard != 0 && lost->since <= a->heard))
+	if (!lost_valid(g, lost))
 		return;
+	if (a->heard != 0 && lost->since <= a->heard) {
+		a->void_votes += a->void_votes < UINT8_MAX;
+		return;
+	}
 	a->votes += a->votes < UINT8_MAX;
 	a->near += a->near < UINT8_MAX && lost->since + VOTE_FRESH >= a->since &&
 		   member_lists(g, lost->subject, lost->owner);
@@ -234,7 +240,7 @@ static void votes_count(struct gossip *g)
 	for (size_t i = 0; i < g->n_absent; i++) {
 		struct absent *a = &g->absent[i];
 
-		a->votes = a->near = 0;
+		a->votes = a->near = a->void_votes = 0;
 		a->was_heard = a->stalled || a->agentless;
 		a->stalled = a->agentless = false;
 		a->accuser = NONE;
@@ -414,6 +420,13 @@ bool verdict_outdated(struct gossip *g, uint16_t m)
 	return a && !a->stalled && !a->agentless && word_outdated(g, a);
 }
 
+bool verdict_unsaid(struct gossip *g, uint16_t m)
+{
+	const struct absent *a = absent_find(g, m);
+
+	return a && !member_reachable(g, m) && (!own_lost(g, m) || word_outdated(g, a));
+}
+
 /* Nobody has tested it as far as we know: maybe we should. */
 static void look(struct gossip *g, struct absent *a)
 {
@@ -427,6 +440,8 @@ static void look(struct gossip *g, struct absent *a)
 	if (g->self_state == GOSSIP_SELF_WELL &&
 		(word_outdated(g, a) || random_below(g, g->n_reachable) < LOOKERS))
 		detector_test(g, a->member, NONE);
+	if (g->now - a->since > NEW_TIME)
+		detector_ask(g, a->member); /* those who could vote have judged long ago */
 }
 
 /* Reading what came during a pause that the next tick will notice. */
@@ -505,19 +520,22 @@ static bool word_proven(struct gossip *g, const struct absent *a)
  * neighbour, our test decides. */
 static nsec_t verdict_due(struct gossip *g, const struct absent *a)
 {
+	nsec_t wait = g->members[a->member].flags & MEMBER_SEEN_UP ? LOOK_TIME : NEW_TIME;
+	nsec_t since = a->unheard > a->since ? a->unheard : a->since;
 	const struct test *test;
 
-	if (a->votes < votes_needed(g) || (g->must_prove && !word_proven(g, a)))
-		return NSEC_NEVER;
-	if (link_of(g, a->member))
+	if (a->votes < votes_needed(g)) {
+		if (a->votes == 0 || a->votes + a->void_votes < votes_needed(g))
+			return NSEC_NEVER;
+		wait = NEW_TIME; /* void here, but not to those who gave them */
+		since = a->heard > since ? a->heard : since;
+	}
+	if ((g->must_prove && !word_proven(g, a)) || link_of(g, a->member))
 		return NSEC_NEVER;
 	if (a->near >= votes_needed(g))
 		return a->unheard != 0 ? a->unheard + LOOK_TIME : 0;
 	test = test_find(g, a->member);
-	if (test && !test->hail)
-		return NSEC_NEVER;
-	return (a->unheard > a->since ? a->unheard : a->since) +
-	       (g->members[a->member].flags & MEMBER_SEEN_UP ? LOOK_TIME : NEW_TIME);
+	return test && !test->hail ? NSEC_NEVER : since + wait;
 }
 
 /* True if the member is absent no more. */

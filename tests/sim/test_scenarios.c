@@ -721,6 +721,32 @@ static void test_both_ends_stalled(void **state)
 	}
 }
 
+/* One was cut off while another died, and then all that had said so. The rest have judged long ago, and
+ * test nobody whom they know to be dead; unless they are asked. */
+static void test_all_voters_are_gone(void **state)
+{
+	for (unsigned seed = 1; seed <= 10; seed++) {
+		struct sim *s = cluster(20, seed);
+		struct gossip_member m;
+
+		assert_true(gossip_member_get(sim_gossip(s, 0), sim_id(7), &m));
+		sim_isolate(s, 12);
+		sim_run(s, 2 * SEC);
+		sim_crash(s, 7);
+		sim_run(s, 2 * SEC);
+		for (size_t i = 0; i < m.n_neighbours; i++) {
+			if (m.neighbours[i] != sim_id(12))
+				sim_crash(s, sim_index(m.neighbours[i]));
+		}
+		sim_run(s, 5 * SEC);
+		sim_join(s, 12);
+		sim_run(s, 20 * SEC);
+		assert_int_equal(sim_status(s, 12, 7), GOSSIP_STATUS_DOWN);
+		never_false(s);
+		sim_free(s);
+	}
+}
+
 /* All contacts start anew and so know nobody; those that remain have links and ask contacts only now and
  * then. But they greet the lost: an answer of a later start is an answer. */
 static void test_contacts_start_anew(void **state)
@@ -982,6 +1008,7 @@ int main(void)
 		cmocka_unit_test(test_kernel_word_from_before),
 		cmocka_unit_test(test_voters_after_the_hearer),
 		cmocka_unit_test(test_both_ends_stalled),
+		cmocka_unit_test(test_all_voters_are_gone),
 		cmocka_unit_test(test_contacts_start_anew),
 		cmocka_unit_test(test_crashes_at_a_fifth_lost),
 		cmocka_unit_test(test_begins_at_rest),
