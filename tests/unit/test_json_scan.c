@@ -333,6 +333,31 @@ static void test_alike_and_broken(void **state)
 		}
 }
 
+/* More of different things than are remembered, again and again: keys, nesting and both. */
+static void test_more_than_is_remembered(void **state)
+{
+	char *doc = NULL, *whole, *pieces;
+	size_t n;
+	FILE *f = open_memstream(&doc, &n);
+
+	fputs("{\"other\":{\"items\":[0", f);
+	for (unsigned int i = 0; i < 4000; i++) {
+		fprintf(f, ",{\"k%u\":\"v\",\"state\":%u,\"list\":[{\"x\":%u},{\"l%u\":[", i, i,
+			i % 3, i % 1500);
+		fputs(i & 4 ? "[1]" : i & 8 ? "{\"a\":1}" : "1", f);
+		fputs("]}]}", f);
+	}
+	fputs("]}}", f);
+	fclose(f);
+	whole = scan_pieces(doc, n, n, 1000);
+	pieces = scan_pieces(doc, n, 5, 1000); /* too short to hold a run */
+	assert_string_equal(whole, pieces);
+	assert_null(strstr(whole, "byte "));
+	free(doc);
+	free(whole);
+	free(pieces);
+}
+
 static void test_too_large(void **state)
 {
 	char *have = scan_pieces("{\"scalar\":\"0123456789\",\"scalar\":12}", 35, 7, 10);
@@ -379,6 +404,7 @@ int main(void)
 		cmocka_unit_test(test_watch),
 		cmocka_unit_test(test_alike),
 		cmocka_unit_test(test_alike_and_broken),
+		cmocka_unit_test(test_more_than_is_remembered),
 		cmocka_unit_test(test_too_large),
 		cmocka_unit_test(test_within),
 		cmocka_unit_test(test_callback_stops),
