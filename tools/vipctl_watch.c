@@ -89,6 +89,18 @@ static enum style style_of_kind(const char *kind)
 	return STYLE_PLAIN;
 }
 
+/* One name may be four VIPs: by protocol and family. TCP and IPv4 go without saying. */
+static void show_vip(json_object *e, const char *vip)
+{
+	const char *protocol = get_text(e, "protocol", "tcp");
+
+	printf(" %.*s%s", short_name(vip), vip, after_suffix(vip));
+	if (strcmp(protocol, "tcp") != 0)
+		printf(" %s", protocol);
+	if (*vip != '[' && strchr(get_text(e, "address", ""), ':'))
+		fputs(" IPv6", stdout);
+}
+
 static void show_event(json_object *e)
 {
 	enum style style = style_of_kind(get_text(e, "kind", ""));
@@ -100,7 +112,7 @@ static void show_event(json_object *e)
 	show_latency(get(e, "latency"));
 	printf("  %s%-15s%s", style_begin(style), get_text(e, "kind", "?"), style_end(style));
 	if (vip)
-		printf(" %.*s%s", short_name(vip), vip, after_suffix(vip));
+		show_vip(e, vip);
 	if (backend)
 		printf(" -> %s", backend);
 	show_weight(e);

@@ -331,6 +331,17 @@ print(1)""")
     assert 10000 < wait_until(all_taken, "each is taken or lost") < 20000
 
 
+def test_watch_tells_the_vips_of_one_name_apart(overlay, node):
+    datagrams = task("datagrams", "/both:80")
+    datagrams["discovery"]["ports"]["ports"][0]["protocol"] = "udp"
+    overlay.write_document([*TASKS, datagrams])
+
+    def added():
+        shown = client(node, VIPCTL, f"--socket={node.socket}", "watch", "--once", "--last=50")
+        return sorted(re.findall(r"vip-added +both\.marathon:80(.*) \(document\)$", shown, re.M))
+    wait_until(lambda: added() == ["", " IPv6", " udp"], "each of the three is told as what it is")
+
+
 def test_a_port_that_is_taken(overlay, node):
     """The rest goes on; it is told, and mended as soon as it can be. A reload adds and removes addresses."""
     conf = overlay.dir / "vipd.conf"
