@@ -540,7 +540,17 @@ static void test_key_is_missing(void **state)
 	struct world *w = *state;
 
 	w->f.key.exists = false;
-	expect(w, "key", SEVERITY_WARNING, "no key file", "vipctl keygen");
+	w->f.n_peers = 0;
+	set_part(w->f.status, "overlay", "{\"on\": false, \"off_because\": \"no key\"}");
+	expect(w, "key", SEVERITY_WARNING, "so the overlay is off", "vipctl keygen");
+}
+
+static void test_key_has_gone(void **state)
+{
+	struct world *w = *state;
+
+	w->f.key.exists = false;
+	expect(w, "key", SEVERITY_WARNING, "until vipd's next start", "from another node");
 }
 
 static void test_key_is_open_to_all(void **state)
@@ -744,6 +754,7 @@ int main(void)
 		T(test_own_routes_are_no_overlap),
 		T(test_vip_hides_a_host),
 		T(test_key_is_missing),
+		T(test_key_has_gone),
 		T(test_key_is_open_to_all),
 		T(test_key_is_none),
 		T(test_overlay_is_off),

@@ -22,16 +22,27 @@ static bool is_insecure(const struct facts *f)
 
 /* --- the key file ------------------------------------------------------------ */
 
-static void add_missing_key(const char *path, struct findings *out)
+static bool key_is_missing(const struct facts *f)
 {
-	char *mend = textf(
-		"on one node: (umask 077; vipctl keygen >%s); copy it to all the others, with "
-		"mode 600, then on each: systemctl reload-or-restart vipd",
-		path);
+	return !is_insecure(f) && f->is_root && !f->key.exists;
+}
+
+static void add_missing_key(const struct facts *f, const char *path, struct findings *out)
+{
+	bool runs = get_bool(get(f->status, "overlay"), "on");
+	char *mend = runs ? textf("copy %s from another node, with mode 600", path)
+			  : textf("on one node: (umask 077; vipctl keygen >%s); copy it to all the "
+				  "others, with mode 600, then on each: systemctl "
+				  "reload-or-restart vipd",
+				    path);
 
 	findings_add(out, SEVERITY_WARNING, NULL, mend,
-		"there is no key file %s, so the overlay is off: a dead node is noticed only when "
-		"the Mesos master does",
+		runs ? "there is no key file %s any more: the overlay has its key until vipd's "
+		       "next "
+		       "start, and is off from then on"
+		     : "there is no key file %s, so the overlay is off: a dead node is noticed "
+		       "only "
+		       "when the Mesos master does",
 		path);
 	free(mend);
 }
@@ -74,8 +85,8 @@ void check_key(const struct facts *f, struct findings *out)
 	else if (!f->is_root)
 		findings_add(out, SEVERITY_NOTE, NULL, "run vipctl doctor as root",
 			"the key file was not looked at: only root may");
-	else if (!f->key.exists)
-		add_missing_key(path, out);
+	else if (key_is_missing(f))
+		add_missing_key(f, path, out);
 	else
 		judge_key(&f->key, path, out);
 }
@@ -174,6 +185,8 @@ void check_overlay(const struct facts *f, struct findings *out)
 	if (!f->status)
 		return;
 	if (!get_bool(overlay, "on")) {
+		if (key_is_missing(f))
+			return; /* check_key() said so */
 		findings_add(out, SEVERITY_WARNING, get_text(overlay, "off_because", NULL),
 			"mend what it says, then: systemctl reload vipd",
 			"the overlay is off: a dead node is noticed only when the Mesos master "
