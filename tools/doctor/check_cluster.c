@@ -38,11 +38,9 @@ static void add_missing_key(const struct facts *f, const char *path, struct find
 
 	findings_add(out, SEVERITY_WARNING, NULL, mend,
 		runs ? "there is no key file %s any more: the overlay has its key until vipd's "
-		       "next "
-		       "start, and is off from then on"
+		       "next start, and is off from then on"
 		     : "there is no key file %s, so the overlay is off: a dead node is noticed "
-		       "only "
-		       "when the Mesos master does",
+		       "only when the Mesos master does",
 		path);
 	free(mend);
 }
