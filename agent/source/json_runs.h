@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define JSON_RUN_TEXT 112  /* longer ones, mostly of white space, are not remembered */
+#define JSON_RUN_TEXT 104  /* longer ones, mostly of white space, are not remembered */
 #define JSON_RUN_TOKENS 24 /* likewise */
 
 #define JSON_PLACE_NONE (-1)
@@ -41,8 +41,8 @@ struct json_run {
 	uint8_t then; /* STRING, whose quote ends the run; NUMBER; CLOSE: all is complete */
 	uint8_t n_text, n_tokens;
 	uint8_t mark; /* 1 + where among the tokens the mark is; 0: it is not among them */
-	char tokens[JSON_RUN_TOKENS]; /* what of the run is wanted */
-	char text[JSON_RUN_TEXT];     /* zeros behind it */
+	char tokens[JSON_RUN_TOKENS];                /* what of the run is wanted */
+	char text[JSON_RUN_TEXT + sizeof(uint64_t)]; /* zeros behind it */
 };
 
 struct json_runs {

@@ -87,8 +87,7 @@ struct json_scan {
 
 	struct json_runs runs;
 	struct json_run *last; /* the last run; NULL: not known */
-	const char
-		*run; /* where the run under way began in this chunk; NULL: before it, or none is */
+	const char *run;   /* where the one under way began; NULL: in another chunk, or none is */
 	size_t run_tokens; /* tokens before it */
 	int16_t run_place;
 
@@ -110,10 +109,10 @@ struct json_scan *json_scan_new(const struct json_path *paths, const char *const
 
 	if (!s)
 		abort();
-	s->levels = calloc(depth + 1, sizeof(*s->levels));
+	s->max_depth = depth < UINT16_MAX ? depth : UINT16_MAX; /* what places count */
+	s->levels = calloc(s->max_depth + 1, sizeof(*s->levels));
 	if (!s->levels)
 		abort();
-	s->max_depth = depth;
 	s->max_element = element;
 	s->events = events;
 	s->userdata = userdata;

@@ -333,6 +333,27 @@ static void test_alike_and_broken(void **state)
 		}
 }
 
+/* Pieces between values of every length, from what is remembered to what is too long for it. */
+static void test_space_of_any_length(void **state)
+{
+	for (int n = 0; n < 150; n++) {
+		char doc[2000] = "{'other':{'items':[", *whole, *pieces;
+
+		for (size_t i = 0; i < 4; i++)
+			sprintf(doc + strlen(doc), "%s{'state':1,%*s'list':[{'x':'2'}]}",
+				i ? "," : "", n, "");
+		strcat(doc, "]}}");
+		for (char *p = doc; *p; p++)
+			*p = *p == '\'' ? '"' : *p;
+		whole = scan_pieces(doc, strlen(doc), sizeof(doc), 1000);
+		pieces = scan_pieces(doc, strlen(doc), 3, 1000);
+		assert_string_equal(whole, pieces);
+		assert_null(strstr(whole, "byte "));
+		free(whole);
+		free(pieces);
+	}
+}
+
 /* More of different things than are remembered, again and again: keys, nesting and both. */
 static void test_more_than_is_remembered(void **state)
 {
@@ -404,6 +425,7 @@ int main(void)
 		cmocka_unit_test(test_watch),
 		cmocka_unit_test(test_alike),
 		cmocka_unit_test(test_alike_and_broken),
+		cmocka_unit_test(test_space_of_any_length),
 		cmocka_unit_test(test_more_than_is_remembered),
 		cmocka_unit_test(test_too_large),
 		cmocka_unit_test(test_within),
