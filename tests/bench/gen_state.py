@@ -66,7 +66,8 @@ def main():
     for i in range(o.tasks):
         # all five instances of an app have the label, or none
         vip = i // 5 * o.vip_percent // 100 != (i // 5 + 1) * o.vip_percent // 100
-        replaced = (i * 2654435761 % (1 << 32) >> 16) % 100 < o.replace_percent  # here and there, with labels and without
+        # here and there, with labels and without
+        replaced = (i * 2654435761 % (1 << 32) >> 16) % 100 < o.replace_percent
         out.write(("," if i else "") + dump(task(i, agents, vip, replaced)))
     out.write('],"completed_tasks":[]}],"completed_frameworks":[]}\n')
 
