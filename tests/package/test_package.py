@@ -151,6 +151,12 @@ def test_the_guide_leads_to_the_first_vip(bare):
     assert "10.0.0.11" in bare.run("vipctl members").stdout
 
 
+def test_the_guide_can_be_read_there(machine):
+    pages = [p.relative_to(REPO) for p in (REPO / "docs").glob("*.md")]
+    assert pages
+    machine.run("head -q -n1 " + " ".join(f"/usr/share/doc/vipd/{p}" for p in ("README.md", *pages)))
+
+
 def test_the_example_is_a_configuration(machine):
     example = "/usr/share/doc/vipd/examples/vipd.conf"
     machine.run(f"sed 's|^#masters =.*|masters = http://10.0.0.1:5050|' {example} >/tmp/vipd.conf")
