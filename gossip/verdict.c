@@ -437,11 +437,13 @@ static void look(struct gossip *g, struct absent *a)
 	if (interval > LOOK_INTERVAL_MAX)
 		interval = LOOK_INTERVAL_MAX;
 	a->next_look = g->now + interval + random_below(g, interval / 4);
-	if (g->self_state == GOSSIP_SELF_WELL &&
-		(word_outdated(g, a) || random_below(g, g->n_reachable) < LOOKERS))
+	if (g->self_state != GOSSIP_SELF_WELL)
+		return;
+	if (word_outdated(g, a) || random_below(g, g->n_reachable) < LOOKERS)
 		detector_test(g, a->member, NONE);
-	if (g->now - a->since > NEW_TIME)
-		detector_ask(g, a->member); /* those who could vote have judged long ago */
+	/* Those who could vote may have judged long ago. Of many, one after the other is asked about. */
+	if (g->now - a->since > NEW_TIME && random_below(g, g->n_absent) < LOOKERS)
+		detector_ask(g, a->member);
 }
 
 /* Reading what came during a pause that the next tick will notice. */
