@@ -26,9 +26,11 @@
  *    one. Once nobody has come or gone for a second the rings are linked, and for each such link
  *    one beyond the target is given up. Three random cycles are an expander, whatever the history,
  *    and two healed halves are mixed by the same rule.
- *  - Who has just started looks for two neighbours until then, not six: each link that the rings
+ *  - Who has just started looks for three neighbours until then, not six: each link that the rings
  *    then replace would cost four records' changes, flooded over twice as many links. 60 nodes
- *    that start at once: 55 kB a node until all is at rest after 4 s, and not 250 kB in 20 s.
+ *    that start at once: 75 kB a node until all is at rest after 4 s, and not 250 kB in 20 s. (Two are
+ *    cheaper still, 55 kB, but too few to make one of all: parts of a cluster that starts amid cuts
+ *    did not know of each other for a second.)
  *  - Degrees are kept even. A view is filled from those with the smallest views (the table
  *    tells), one who lacks more than one link is admitted up to two above the target, one in
  *    need always. When a node dies its former neighbours are the ones who lack a link, and so
@@ -84,10 +86,10 @@
 #define RING_REST (1 * SEC)
 /* And then within this time, so that they do not all ask at once. */
 #define RING_SPREAD (250 * MSEC)
-/* So long after its own start a node looks for no more than a share of its neighbours while others
- * come: enough to learn of all; each more is given up for the rings again. */
+/* So long after its own start a node looks for half of its neighbours only while others come: enough
+ * to be one overlay; each more is given up for the rings again. */
 #define START_TIME (5 * SEC)
-#define START_SHARE 3
+#define START_SHARE 2
 #define REPAIR_URGENT (20 * MSEC)
 #define REPAIR_AGAIN (100 * MSEC)
 #define REPAIR_IDLE (2 * SEC)
