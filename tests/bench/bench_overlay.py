@@ -25,6 +25,7 @@ from overlay import Failure, Overlay, quantiles, wait_until  # noqa: E402
 # The figures to reach, and the unit.
 MEDIAN, P99, IDLE, PER_FAILURE, SEEN = 0.350, 0.800, 1000, 2000, 0.100
 SPREAD_TIME = 5  # seconds in which what a failure makes others send is counted: links are replaced within 4
+COUNTED = 5  # losses of each kind that are counted so, for the links have to be at rest before
 AT_ONCE = 4  # processes that are killed, stopped or restarted together
 
 
@@ -51,8 +52,8 @@ class Bench:
                 and all(v.weights().values())
         for v in self.o.nodes:
             wait_until(lambda v=v: settled(v), f"{v} has all backends again", 120, 0.3)
-        self.o.wait_settled(quiet=2.5)
-        time.sleep(self.rng.uniform(1, 2))  # asking for all this makes lateness: let it pass
+        # Each round of losses makes traffic, and asking for all this makes lateness: let both pass.
+        time.sleep(self.rng.uniform(2, 3))
 
     def idle(self):
         before, began = self.o.traffic(), time.monotonic()
@@ -63,14 +64,17 @@ class Bench:
 
     # Hosts
 
-    def lose(self, kind):
-        """(seconds to each survivor's kernel, bytes sent by each survivor beyond the idle ones)."""
+    def lose(self, kind, counted):
+        """(seconds to each survivor's kernel, bytes sent by each survivor beyond the idle ones if they are
+        counted, backends of others that moved)."""
         [v] = self.victims(1)
         others = self.o.others(v)
+        if counted:
+            self.o.wait_settled(quiet=3)
         before, began = self.o.traffic(others), time.monotonic()
         when = self.o.cut(v) if kind == "link cut" else self.o.delete_namespace(v)
         out = self.o.first_out(v, when, timeout=15)
-        time.sleep(max(0, when + SPREAD_TIME - time.monotonic()))
+        time.sleep(max(0, when + (SPREAD_TIME if counted else 1) - time.monotonic()))
         after, seconds = self.o.traffic(others), time.monotonic() - began
         extra = [after[s] - before[s] - self.idle_rate * seconds for s in others]
         strays = self.o.disturbed(when, about=others)
@@ -80,17 +84,17 @@ class Bench:
             self.o.recreate_namespace(v)
             v.start()
         self.settle()
-        return out, sum(extra) / len(extra), strays
+        return out, sum(extra) / len(extra) if counted else None, strays
 
     def hosts(self, kind):
         worst, every, extra, missing, strays = [], [], [], 0, 0
-        for _ in range(self.args.losses):
-            out, more, wrong = self.lose(kind)
+        for i in range(self.args.losses):
+            out, more, wrong = self.lose(kind, i < COUNTED)
             every += out.values()
             missing += self.n - 1 - len(out)
             strays += len(wrong)
             worst.append(max(out.values(), default=float("nan")))
-            extra.append(more)
+            extra += [more] if more is not None else []
         q = quantiles(worst)
         result = {"kind": kind, "losses": len(worst), "median": q[0], "p99": q[1], "worst": q[2],
                   "median_of_all": quantiles(every)[0], "bytes_per_failure": quantiles(extra)[0],
