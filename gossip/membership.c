@@ -85,7 +85,7 @@
  * newcomer would move them. */
 #define RING_REST (1 * SEC)
 /* And then within this time, so that they do not all ask at once. */
-#define RING_SPREAD (250 * MSEC)
+#define RING_SPREAD (300 * MSEC)
 /* So long after its own start a node looks for half of its neighbours only while others come: enough
  * to be one overlay; each more is given up for the rings again. */
 #define START_TIME (5 * SEC)
@@ -114,6 +114,9 @@
 #define CONTACT_MIN (50 * MSEC)
 #define CONTACT_MAX (5 * SEC)
 #define CONTACT_LINKED (30 * SEC)
+/* And while this node has just started and one is not reachable yet: two that have linked to each other
+ * first may be all there is of their overlay. */
+#define CONTACT_STARTING (500 * MSEC)
 
 /* Neighbours to have: everyone, as long as that is few. */
 static unsigned wanted(const struct gossip *g)
@@ -1128,12 +1131,23 @@ static bool contact_asked(struct gossip *g, const struct gossip_addr *a)
 	return false;
 }
 
+static bool contact_missing(const struct gossip *g)
+{
+	for (size_t i = 0; i < g->n_contacts; i++) {
+		if (!address_reachable(g, &g->contacts[i]))
+			return true;
+	}
+	return false;
+}
+
 static void contact(struct gossip *g)
 {
 	size_t first = random_below(g, g->n_contacts);
 	bool alone = links_listed(g) == 0;
 	nsec_t wait = CONTACT_LINKED;
 
+	if (g->now - g->started < START_TIME && contact_missing(g))
+		wait = CONTACT_STARTING;
 	if (alone) {
 		wait = CONTACT_MIN << (g->contact_failures < 8 ? g->contact_failures : 8);
 		wait = wait > CONTACT_MAX ? CONTACT_MAX : wait;

@@ -870,6 +870,28 @@ static void test_own_stop_is_no_lateness(void **state)
 	ends_quiet(s, 10 * SEC);
 }
 
+/* Everyone is everyone's contact, and all start at once: two that asked each other first had a link and were
+ * content with it, for half a minute. */
+static void test_no_islands_at_the_start(void **state)
+{
+	for (unsigned seed = 1; seed <= 40; seed++) {
+		struct sim_options o = sim_options(40, seed);
+		struct gossip_stats stats;
+		struct sim *s;
+
+		o.cold = true;
+		o.n_contacts = o.n;
+		s = sim_new(&o);
+		sim_start_all(s, SEC);
+		sim_run(s, 3 * SEC);
+		for (unsigned i = 0; i < o.n; i++) {
+			gossip_stats(sim_gossip(s, i), &stats);
+			assert_int_equal(stats.n_reachable, o.n);
+		}
+		sim_free(s);
+	}
+}
+
 /* All at once, and soon nothing is left to be done. */
 static void test_start_settles(void **state)
 {
@@ -1014,6 +1036,7 @@ int main(void)
 		cmocka_unit_test(test_begins_at_rest),
 		cmocka_unit_test(test_joins_where_many_are_known),
 		cmocka_unit_test(test_own_stop_is_no_lateness),
+		cmocka_unit_test(test_no_islands_at_the_start),
 		cmocka_unit_test(test_start_settles),
 		cmocka_unit_test(test_many_lost_cost_little),
 		cmocka_unit_test(test_forgotten),
