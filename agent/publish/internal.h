@@ -89,6 +89,7 @@ struct publish {
 	nsec_t sent_at, remind_at;
 	uint32_t own_beat;
 
+	nsec_t linked_at; /* a neighbour came last */
 	size_t n_neighbours;
 	struct neighbour neighbours[PUBLISH_NEIGHBOURS_MAX];
 	size_t n_pending, n_pending_bytes;

@@ -176,14 +176,17 @@ static bool beats(const struct publish *p)
 /* Another publisher than before. If one of a lesser term was counted on until now, and its node is
  * up, the new one has to prove itself, and so has one that is heard of meanwhile. One that has said
  * that it goes makes way for those that knew of it, as a greater term shows; who claimed the same
- * term did not. */
+ * term did not. And just after a link came up what is heard may come from the other side of a split. */
 static void contest(struct publish *p, const struct version *v)
 {
-	if (p->left ? v->term == p->top.term : beats(p) && publish_believes(p, p->top.node, true)) {
+	bool counted = !p->left && beats(p) && publish_believes(p, p->top.node, true);
+	bool healed = p->mode == PUBLISH_FOLLOWING && p->now - p->linked_at < RETURN_AFTER;
+
+	if (counted || (!p->contested && (healed || (p->left && v->term == p->top.term)))) {
 		p->contested = true;
 		p->lesser = p->top;
-		p->lesser_at = p->left ? p->now : p->beat_at;
-	} else if (p->contested && p->now - p->lesser_at > timeout_of(p)) {
+		p->lesser_at = counted ? p->beat_at : p->now;
+	} else if (p->contested && !healed && p->now - p->lesser_at > timeout_of(p)) {
 		p->contested = false;
 	}
 	if (v->node == p->lesser.node)
@@ -583,6 +586,8 @@ void publish_set_neighbours(struct publish *p, nsec_t now, const uint64_t *ids, 
 				*fresh = old[k];
 				known = true;
 			}
+		if (!known)
+			p->linked_at = p->now;
 		if (!known && p->top.term)
 			tell(p, ids[i]);
 	}

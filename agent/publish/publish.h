@@ -55,7 +55,8 @@
  * Likewise a greater term alone changes nothing in force. While a publisher of a lesser one is counted
  * on and its node is up, the new one must be heard twice too: what comes may be the last words of one
  * that does not lead any more, from the other side of a split that has just healed. So may what comes
- * of the term of one that has stopped: who goes on from there takes a greater one.
+ * of the term of one that has stopped: who goes on from there takes a greater one. And so may whatever
+ * comes just after a link came up, whether or not the publisher of before is still there.
  */
 #include "agent/publish/wire.h"
 #include "agent/util.h"

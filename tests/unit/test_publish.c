@@ -511,6 +511,12 @@ static void test_last_words_of_another_half(void **state)
 	random_faults(972);
 }
 
+/* The same, and the publisher of this half has died. */
+static void test_last_words_as_the_publisher_is_gone(void **state)
+{
+	random_faults(1888);
+}
+
 /* VIPD_TEST_SEED is the first seed, VIPD_RUNS says how many there are. */
 static void test_random_faults(void **state)
 {
@@ -546,6 +552,7 @@ int main(void)
 		cmocka_unit_test(test_strangers_are_not_believed),
 		cmocka_unit_test(test_late_words_are_not_later_words),
 		cmocka_unit_test(test_last_words_of_another_half),
+		cmocka_unit_test(test_last_words_as_the_publisher_is_gone),
 		cmocka_unit_test(test_random_faults),
 	};
 
