@@ -749,6 +749,8 @@ void detector_heard(struct gossip *g, uint16_t m)
 		return;
 	l->heard = g->now;
 	g->verdict_dirty |= g->withheld;
+	if (g->now > g->paused + TIMEOUT_MAX)
+		verdict_proven(g); /* this was not in the socket while we paused */
 }
 
 void detector_word(struct gossip *g, uint16_t from, uint16_t subject)

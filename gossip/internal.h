@@ -292,6 +292,7 @@ struct gossip {
 	nsec_t verdict_not_before; /* no verdict before: doubt has just ended */
 	enum gossip_self self_state;
 	bool unproven;   /* we have paused, and no neighbour has answered since */
+	nsec_t paused;   /* noticed last that we had */
 	bool withheld;   /* a verdict is due, but ours does not count at the moment */
 	bool must_prove; /* no path to anybody, which may be our own fault */
 	nsec_t doubt_since;

@@ -300,6 +300,7 @@ void verdict_paused(struct gossip *g)
 {
 	g->verdict_not_before = g->now + AFTER_DOUBT;
 	g->unproven = g->verdict_dirty = true;
+	g->paused = g->now;
 	spread_resync(g); /* what came meanwhile may have been more than the socket holds */
 }
 

@@ -968,6 +968,32 @@ static void test_forgotten(void **state)
 	ends_quiet(s, 20 * SEC);
 }
 
+/* Whoever has stood still waits for a sign of life from a neighbour before it judges. On a long way a
+ * heartbeat ends the test sooner than the answer to its ping, which then counted for nothing: no verdict
+ * for the rest of its life. (Found by the search, seed 12060.) */
+static void test_judges_again_after_a_pause(void **state)
+{
+	for (unsigned seed = 1; seed <= 40; seed++) {
+		struct sim_options o = sim_options(3, seed);
+		struct sim *s;
+		struct sim_watch w;
+
+		o.cold = true;
+		s = sim_new(&o);
+		for (unsigned i = 0; i < 3; i++)
+			sim_slow(s, i, 40 * MSEC);
+		sim_start_all(s, 50 * MSEC);
+		sim_run(s, 20 * SEC);
+		sim_stop_for(s, 1, 700 * MSEC);
+		sim_run(s, 10 * SEC);
+		sim_watch(s, &w, 2);
+		sim_crash(s, 2);
+		gone_within(s, &w, 3, 10 * SEC, true);
+		never_false(s);
+		sim_free(s);
+	}
+}
+
 static bool first_back(struct sim *s, void *arg)
 {
 	return sim_status(s, 1, 0) == GOSSIP_STATUS_UP;
@@ -1040,6 +1066,7 @@ int main(void)
 		cmocka_unit_test(test_start_settles),
 		cmocka_unit_test(test_many_lost_cost_little),
 		cmocka_unit_test(test_forgotten),
+		cmocka_unit_test(test_judges_again_after_a_pause),
 		cmocka_unit_test(test_lost_again_when_just_back),
 	};
 
