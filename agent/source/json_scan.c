@@ -219,7 +219,7 @@ static inline bool has_room(struct json_scan *s, size_t n)
 
 static inline void put_token(struct json_scan *s, int16_t node, enum json_kind kind)
 {
-	if (!s->in_element || node == NONE || !has_room(s, 2))
+	if (!s->in_element || node == NONE || !has_room(s, kind == JSON_CLOSE ? 1 : 2))
 		return;
 	if (s->paths.nodes[node].flags & JSON_PATH_MARK && kind != JSON_CLOSE)
 		s->mark = 1 + s->tokens.n;

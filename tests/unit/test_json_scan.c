@@ -387,6 +387,22 @@ static void test_too_large(void **state)
 	free(have);
 }
 
+/* An element that just fits does, however it comes: a bracket has one byte. */
+static void test_just_fits(void **state)
+{
+	static const char doc[] = "{\"other\":{\"items\":[{\"health\":{}},{\"health\":{}}]}}";
+
+	for (size_t piece = 1; piece < sizeof(doc); piece++) {
+		char *have = scan_pieces(doc, strlen(doc), piece, 6);
+
+		assert_string_equal(have, "2 at 19: {'health':{}}\n2 at 33: {'health':{}}\n");
+		free(have);
+		have = scan_pieces(doc, strlen(doc), piece, 5);
+		assert_string_equal(have, "2 at 19: too large\n2 at 33: too large\n");
+		free(have);
+	}
+}
+
 static void test_within(void **state)
 {
 	static const struct json_events events = {write_begin, write_element};
@@ -428,6 +444,7 @@ int main(void)
 		cmocka_unit_test(test_space_of_any_length),
 		cmocka_unit_test(test_more_than_is_remembered),
 		cmocka_unit_test(test_too_large),
+		cmocka_unit_test(test_just_fits),
 		cmocka_unit_test(test_within),
 		cmocka_unit_test(test_callback_stops),
 	};
