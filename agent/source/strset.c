@@ -22,26 +22,17 @@ void strset_done(struct strset *set)
 	*set = (struct strset){0};
 }
 
-/* Eight bytes at a time, by the golden ratio's odd multiplier; the upper half, which all bits
- * have reached, is mixed back into the lower, from which the slot is taken. */
-static uint64_t mix(uint64_t h, uint64_t word)
-{
-	h = (h ^ word) * 0x9e3779b97f4a7c15u;
-	return h ^ h >> 32;
-}
-
+/* SipHash. Eight bytes at a time by a multiplication, which is faster, would not do whatever the seed:
+ * the upper bit of a word goes through unchanged, and the next word can take it back. */
 uint32_t strset_hash(uint64_t seed, const void *bytes, size_t n)
 {
-	const unsigned char *p = bytes;
-	uint64_t h = seed ^ n, word;
+	uint8_t key[crypto_shorthash_KEYBYTES] = {0}, h[crypto_shorthash_BYTES];
+	uint32_t ret;
 
-	for (; n >= sizeof(word); p += sizeof(word), n -= sizeof(word)) {
-		memcpy(&word, p, sizeof(word));
-		h = mix(h, word);
-	}
-	word = 0;
-	memcpy(&word, p, n);
-	return (uint32_t)mix(h, word);
+	memcpy(key, &seed, sizeof(seed));
+	crypto_shorthash(h, bytes, n, key);
+	memcpy(&ret, h, sizeof(ret));
+	return ret;
 }
 
 static void place(struct strset *set, uint32_t index)
