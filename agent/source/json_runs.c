@@ -5,6 +5,9 @@
 #define PLACES_MAX ((size_t)512)
 #define RUNS_MAX ((size_t)1024)
 #define SLOTS (2 * RUNS_MAX) /* a power of two */
+/* Slots looked at for a run, which else is not remembered: whoever writes runs can choose their
+ * slots. */
+#define PROBES_MAX ((size_t)32)
 
 static void *zeroed(size_t n, size_t size)
 {
@@ -112,8 +115,10 @@ static struct json_run *find_or_add(struct json_runs *r, const struct json_run *
 	uint32_t i = hash_run(run) % SLOTS;
 	struct json_run *added;
 
-	for (; r->slots[i]; i = (i + 1) % SLOTS)
-		if (is_same(&r->runs[r->slots[i] - 1], run))
+	for (size_t n = 0; r->slots[i]; i = (i + 1) % SLOTS, n++)
+		if (n == PROBES_MAX)
+			return NULL;
+		else if (is_same(&r->runs[r->slots[i] - 1], run))
 			return &r->runs[r->slots[i] - 1];
 	added = run_new(r);
 	if (!added)
