@@ -465,7 +465,8 @@ static int take_task(struct mesos_stream *s, const struct json_element *e)
 static void note(struct json_tokens *where, const struct json_element *e)
 {
 	where->n = 0;
-	json_tokens_append(where, e->tokens, e->n_tokens);
+	if (e->n_tokens)
+		json_tokens_append(where, e->tokens, e->n_tokens);
 }
 
 static void take_heartbeat(struct mesos_stream *s, const struct json_value *v)
