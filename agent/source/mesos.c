@@ -33,6 +33,9 @@
 #define LIMIT_FRAMEWORKS ((size_t)100000)
 #define LIMIT_LABELS ((size_t)1000)
 #define LIMIT_DEPTH ((size_t)64)
+/* Keys around the elements that an object has twice. No master writes such; for each, all that has
+ * been noted is looked through. */
+#define LIMIT_REPEATED ((size_t)100)
 
 /* ---- what is wanted of a document ---- */
 
@@ -168,7 +171,8 @@ struct mesos_parser {
 	struct task_reader reader;
 	bool is_first;      /* the pool had nothing */
 	struct links links; /* of what has passed that matters */
-	bool odd;           /* a key was there twice: what its digest stands for depends on where */
+	size_t n_repeated;  /* keys that were there before: what the digest stands for then depends
+			     * on where */
 	struct mesos_limits limits;
 	enum json_kind kinds[_PATH_N]; /* of the values at paths with BEGIN */
 
@@ -340,7 +344,9 @@ static int on_begin(void *userdata, const struct json_begin *b)
 	struct mesos_parser *p = userdata;
 
 	digest_add(p, b->path, b->kind, (struct digest){0});
-	p->odd |= b->repeated;
+	if (b->repeated && p->n_repeated++ == LIMIT_REPEATED)
+		return json_scan_fail(
+			p->scan, "more than %zu keys are there twice", LIMIT_REPEATED);
 	if (b->repeated)
 		drop_void(p, b);
 	p->kinds[b->path] = b->kind;
@@ -747,7 +753,7 @@ static bool is_known(const struct mesos_parser *p, const uint8_t *known)
 {
 	static const struct digest none;
 
-	return known && !p->odd && memcmp(known, none.bytes, sizeof none) != 0 &&
+	return known && !p->n_repeated && memcmp(known, none.bytes, sizeof none) != 0 &&
 	       memcmp(known, p->links.before.bytes, sizeof p->links.before) == 0;
 }
 
@@ -767,7 +773,7 @@ static struct mesos_state *make_state(struct mesos_parser *p)
 	p->arena = NULL;
 	s->pool = task_pool_ref(p->pool);
 	s->n_ids = p->n_agents + p->n_frameworks;
-	if (!p->odd)
+	if (!p->n_repeated)
 		memcpy(s->digest, p->links.before.bytes, sizeof s->digest);
 	return s;
 }

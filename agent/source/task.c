@@ -345,6 +345,9 @@ static void add_legacy_label(struct task_reader *r, const struct json_value *res
 			"the value is not tcp://HOST:PORT or udp://HOST:PORT");
 		return;
 	}
+	entry.labels = label_new(r, key, value + 6); /* counted first: to look for a port is work */
+	if (!entry.labels)
+		return;
 	port = nth_port(resources, index);
 	if (port <= 0) {
 		reject(r, MESOS_REJECT_PORT, key, value, "the task has no port with number %llu",
@@ -352,9 +355,7 @@ static void add_legacy_label(struct task_reader *r, const struct json_value *res
 		return;
 	}
 	entry.host = (uint16_t)port;
-	entry.labels = label_new(r, key, value + 6);
-	if (entry.labels)
-		port_set_add(&r->ports, &entry);
+	port_set_add(&r->ports, &entry);
 }
 
 static void add_legacy_labels(
@@ -380,10 +381,17 @@ static double timestamp(const struct json_value *status)
 static const struct json_value *latest_status(const struct json_value *statuses)
 {
 	const struct json_value *latest = NULL;
+	double latest_time = -INFINITY;
 
 	JSON_EACH(s, statuses)
-	if (s->kind == JSON_OBJECT && (!latest || timestamp(s) >= timestamp(latest)))
+	{
+		double time = timestamp(s);
+
+		if (s->kind != JSON_OBJECT || time < latest_time)
+			continue;
 		latest = s;
+		latest_time = time;
+	}
 	return latest;
 }
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -534,6 +535,63 @@ static void test_repeated_keys(void **state)
 	CHECK(rows);
 }
 
+/* What is repeated without end is refused, not looked through without end. */
+static void test_many_repeated_keys(void **state)
+{
+	char error[200], doc[4000] = "{\"get_state\":0";
+
+	for (size_t i = 0; i < 200; i++)
+		strcat(doc, ",\"get_state\":0");
+	strcat(doc, "}");
+	assert_null(read_pieces(doc, strlen(doc), 0, NULL, error));
+	assert_non_null(strstr(error, "more than 100 keys are there twice"));
+}
+
+static void repeat(FILE *f, const char *text, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		fputs(text, f);
+}
+
+/* A task whose parts are many: each is looked at once, not once for each other. The time is of
+ * this process alone; with a look for each other it would be minutes. */
+static void check_large_task(const char *first, const char *more, size_t n_more, const char *middle,
+	const char *others, size_t n_others, const char *end)
+{
+	char error[200], *text = NULL, *doc;
+	clock_t begun = clock();
+	struct mesos_state *s;
+	size_t n;
+	FILE *f = open_memstream(&text, &n);
+
+	fputs("{'slaves': [" AGENT "], 'frameworks': [{'id': 'F', 'name': 'm', 'tasks': [{'id': "
+				   "'t', 'slave_id': 'S', " RUNNING ", " BASIC,
+		f);
+	fputs(first, f);
+	repeat(f, more, n_more);
+	fputs(middle, f);
+	repeat(f, others, n_others);
+	fputs(end, f);
+	fputs("}]}]}", f);
+	fclose(f);
+	doc = quoted(text);
+	s = read_pieces(doc, n, 0, NULL, error);
+	assert_string_equal(error, "");
+	assert_int_equal(s->n_tasks_seen, 1);
+	assert_true(clock() - begun < 20 * (clock_t)CLOCKS_PER_SEC);
+	mesos_state_free(s);
+	free(doc);
+	free(text);
+}
+
+static void test_large_tasks(void **state)
+{
+	check_large_task(", 'statuses': [{'timestamp': 9", ",'healthy':true", 300000, "}", ",{}",
+		500000, "]");
+	check_large_task(", 'resources': {'ports': '[", "1-1,", 300000, "]'}, 'labels': [0",
+		",{'key':'vip_port999999','value':'tcp://a:1'}", 50000, "]");
+}
+
 static int fake_resolve(void *userdata, const char *hostname, struct ip_addr *ret)
 {
 	++*(int *)userdata;
@@ -699,6 +757,8 @@ int main(void)
 		cmocka_unit_test(test_merging),
 		cmocka_unit_test(test_equal_backends_keep_smaller_task),
 		cmocka_unit_test(test_repeated_keys),
+		cmocka_unit_test(test_many_repeated_keys),
+		cmocka_unit_test(test_large_tasks),
 		cmocka_unit_test(test_resolve),
 		cmocka_unit_test(test_equal),
 		cmocka_unit_test(test_limits),
