@@ -99,7 +99,9 @@ def test_a_host_port_does_not_capture_the_vip(cluster, container, when):
     start(cluster)
     if when == "after":
         node.run(commands)
-        wait_until(lambda: node.status()["firewall"]["repairs"] >= 1, "its jumps are first again")
+        wait_until(lambda: all("VIPD" in node.run(f"iptables -t nat -S {chain}").stdout.splitlines()[1]
+                               for chain in ("OUTPUT", "PREROUTING")), "its jumps are first again, in both chains")
+        wait_until(lambda: node.status()["firewall"]["repairs"] >= 1, "the repair is counted")
     far_pids = {t["pid"] for t in cluster.tasks("/web")}
     assert {says(a)["pid"] for a in node.ask(VIP, 4) + container.ask(VIP, 4)} == far_pids
     # The mapping itself works on.
