@@ -89,8 +89,8 @@
 /* With many absent, judge no more often than this. */
 #define VERDICT_INTERVAL (5 * MSEC)
 #define VERDICT_MANY 64
-/* A heartbeat comes in each beat_interval, from one neighbour or another; who has missed so many from all
- * is more likely cut off than right. */
+/* A heartbeat comes in each beat_interval, on average, from one neighbour or another; who hears none for so
+ * many is more likely cut off than right. */
 #define DEAF_BEATS 3
 /* While there is no link: how often a witness is asked, or a lost member's kernel in its stead. */
 #define WITNESS_INTERVAL (200 * MSEC)
@@ -453,10 +453,11 @@ static bool pausing(const struct gossip *g)
 	return g->deadline_told < g->now && g->now - g->deadline_told >= LONG_PAUSE;
 }
 
-/* Whether no neighbour that is left has been heard for so long that all may be about to be lost. */
+/* Whether no neighbour that is left has been heard for so long that all may be about to be lost, and one
+ * at least is late: heartbeats may come close together, and then none for a while. */
 static bool deaf(const struct gossip *g)
 {
-	bool any = false;
+	bool late = false;
 
 	for (unsigned i = 0; i < g->n_links; i++) {
 		const struct link *l = &g->links[i];
@@ -465,9 +466,9 @@ static bool deaf(const struct gossip *g)
 			continue;
 		if (g->now - l->heard < DEAF_BEATS * g->config.beat_interval)
 			return false;
-		any = true;
+		late |= l->expected + g->config.slack_min < g->now;
 	}
-	return any;
+	return late;
 }
 
 /* Not in doubt, nor just out of it, nor about to be, nor yet to see that our neighbours are there
