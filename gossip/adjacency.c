@@ -350,12 +350,13 @@ static void edge_add(struct gossip *g, uint16_t a, uint16_t b)
 	ma->neighbours[ma->n_neighbours++] = b;
 	ma->since_add = 0;
 	back = slot_of(mb, a);
-	if (back < 0 && ma->parent != NONE && mb->parent == NONE) {
-		mb->flags |= MEMBER_LINKED;
-		g->verdict_dirty = true;
-	}
-	if (back < 0)
+	if (back < 0) {
+		if (ma->parent != NONE && mb->parent == NONE) {
+			mb->flags |= MEMBER_LINKED;
+			g->verdict_dirty = true;
+		}
 		return;
+	}
 	ma->mutual |= 1u << (ma->n_neighbours - 1);
 	mb->mutual |= 1u << back;
 	if (ma->parent != NONE && mb->parent == NONE)
@@ -759,10 +760,12 @@ void own_change(struct gossip *g, enum wire_op op, uint16_t subject, bool urgent
 
 void own_silence_clear(struct gossip *g)
 {
-	/* Those moved into a removed one's place have been looked at. */
-	for (size_t i = g->n_lost; i-- > 0;) {
-		if (i < g->n_lost && g->lost[i].owner == g->self && g->lost[i].op == OP_SILENT)
-			own_change(g, OP_CLEAR, g->lost[i].subject, false);
+	size_t first = lost_first(g, g->self);
+
+	/* Each change may remove another one, too: those behind it have been looked at. */
+	for (size_t i = g->members[g->self].n_lost; i-- > 0;) {
+		if (i < g->members[g->self].n_lost && g->lost[first + i].op == OP_SILENT)
+			own_change(g, OP_CLEAR, g->lost[first + i].subject, false);
 	}
 }
 

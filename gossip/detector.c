@@ -402,17 +402,10 @@ static void word_send(struct gossip *g, struct test *t)
 
 void detector_ask(struct gossip *g, uint16_t m)
 {
-	uint16_t chosen = NONE;
-	unsigned n = 0;
+	const struct link *l = link_random(g, NONE, 0);
 
-	for (unsigned i = 0; i < g->n_links; i++) {
-		const struct link *l = &g->links[i];
-
-		if (l->state == LINK_ACTIVE && l->listed && random_below(g, ++n) == 0)
-			chosen = l->peer;
-	}
-	if (chosen != NONE)
-		word_to(g, chosen, m);
+	if (l)
+		word_to(g, l->peer, m);
 }
 
 static void sever_count(struct gossip *g, enum wire_op op)

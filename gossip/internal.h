@@ -531,6 +531,8 @@ struct link *link_of(struct gossip *g, uint16_t peer); /* active, or NULL */
 struct link *link_by_handle(struct gossip *g, uint32_t handle);
 unsigned link_slot(const struct gossip *g, const struct link *l);
 unsigned links_listed(const struct gossip *g);
+/* One to some neighbour, other than these: a member (NONE) and an id (0). NULL: there is none. */
+struct link *link_random(struct gossip *g, uint16_t except1, uint64_t except2);
 /* Ends a link that both sides may still think well of. */
 void link_drop(struct gossip *g, struct link *l, bool tell);
 /* Opens one to a member, if there is none yet. */

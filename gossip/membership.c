@@ -510,7 +510,7 @@ static bool on_ring(struct gossip *g, uint16_t m)
 
 /* ---- Greeting ---- */
 
-static struct link *link_random(struct gossip *g, uint16_t except1, uint64_t except2)
+struct link *link_random(struct gossip *g, uint16_t except1, uint64_t except2)
 {
 	struct link *chosen = NULL;
 	unsigned n = 0;

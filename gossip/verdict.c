@@ -770,17 +770,11 @@ static void half_lost_ask(struct gossip *g, uint16_t m)
 {
 	uint64_t ids[GOSSIP_NEIGHBOURS_MAX];
 	const struct member *member = &g->members[m];
-	struct link *chosen = NULL;
-	unsigned n_ids = 0, n = 0;
+	struct link *chosen = link_random(g, NONE, 0);
+	unsigned n_ids = 0;
 
 	for (unsigned bits = member->mutual; bits > 0; bits &= bits - 1)
 		ids[n_ids++] = g->members[member->neighbours[__builtin_ctz(bits)]].id;
-	for (unsigned i = 0; i < g->n_links; i++) {
-		struct link *l = &g->links[i];
-
-		if (l->state == LINK_ACTIVE && l->listed && random_below(g, ++n) == 0)
-			chosen = l;
-	}
 	if (chosen && n_ids > 0)
 		spread_ask(g, chosen, ids, n_ids);
 }
