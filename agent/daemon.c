@@ -847,10 +847,27 @@ static void on_cluster_changed(void *userdata, nsec_t since)
 	update_desired(userdata, CAUSE_NODE, since);
 }
 
+static void on_status(
+	void *userdata, const struct overlay_node *node, enum gossip_status before, nsec_t since)
+{
+	struct daemon *d = userdata;
+
+	watch_status(d->watch, node, before, since);
+}
+
+static void on_self(void *userdata, enum gossip_self self, const char *text)
+{
+	struct daemon *d = userdata;
+
+	watch_self(d->watch, self, text);
+}
+
 static int open_cluster(struct daemon *d)
 {
 	struct cluster_handler handler = {
 		.changed = on_cluster_changed,
+		.status = on_status,
+		.self = on_self,
 		.opened = on_overlay_opened,
 		.multicast = on_multicast,
 		.request = on_request,

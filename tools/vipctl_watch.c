@@ -76,10 +76,15 @@ static enum style style_of_kind(const char *kind)
 		{"refused", STYLE_BAD},
 		{"conflict", STYLE_BAD},
 		{"flushed", STYLE_BAD},
+		{"self-doubt", STYLE_BAD},
+		{"vipd-gone", STYLE_WARNING},
+		{"vipd-stalled", STYLE_WARNING},
 		{"repaired", STYLE_WARNING},
 		{"drain-begun", STYLE_WARNING},
 		{"weight", STYLE_WARNING},
 		{"node-up", STYLE_GOOD},
+		{"vipd-back", STYLE_GOOD},
+		{"self-well", STYLE_GOOD},
 		{"source-ok", STYLE_GOOD},
 	};
 

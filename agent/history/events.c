@@ -33,6 +33,11 @@ const char *event_kind_text(enum event_kind kind)
 		[EVENT_NODE_OUT] = "node-out",
 		[EVENT_NODE_CONFIRMED] = "node-confirmed",
 		[EVENT_NODE_UP] = "node-up",
+		[EVENT_VIPD_GONE] = "vipd-gone",
+		[EVENT_VIPD_STALLED] = "vipd-stalled",
+		[EVENT_VIPD_BACK] = "vipd-back",
+		[EVENT_SELF_DOUBT] = "self-doubt",
+		[EVENT_SELF_WELL] = "self-well",
 		[EVENT_FLUSHED] = "flushed",
 		[EVENT_MORE] = "more",
 	};

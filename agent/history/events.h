@@ -37,6 +37,11 @@ enum event_kind {
 	EVENT_NODE_OUT,       /* and its backends are out of the kernel: no new connections */
 	EVENT_NODE_CONFIRMED, /* down for so long that its backends go */
 	EVENT_NODE_UP,
+	EVENT_VIPD_GONE,    /* a node is agentless: its backends stay */
+	EVENT_VIPD_STALLED, /* likewise stalled */
+	EVENT_VIPD_BACK,    /* and answers again */
+	EVENT_SELF_DOUBT,   /* this node judges no others, for it is cut off, or in a minority */
+	EVENT_SELF_WELL,
 	EVENT_FLUSHED,
 	EVENT_MORE, /* changes of one cause that were too many to be told one by one */
 	_EVENT_KIND_N,

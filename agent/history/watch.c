@@ -561,6 +561,49 @@ void watch_settled(struct watch *w)
 	change_conflicts(w);
 }
 
+/* --- what moves no backend ------------------------------------------------- */
+
+void watch_status(
+	struct watch *w, const struct overlay_node *node, enum gossip_status before, nsec_t since)
+{
+	bool gone = node->status == GOSSIP_STATUS_AGENTLESS;
+	bool stalled = node->status == GOSSIP_STATUS_STALLED;
+	bool was_heard = before == GOSSIP_STATUS_AGENTLESS || before == GOSSIP_STATUS_STALLED;
+	AUTO_FREE char *detail = NULL;
+	char buf[IP_ADDR_STRLEN];
+	struct event e = {.cause = CAUSE_NODE};
+
+	if (!node->n_addresses)
+		return;
+	ip_addr_format(&node->addresses[0], buf);
+	if (gone || stalled) {
+		e.kind = gone ? EVENT_VIPD_GONE : EVENT_VIPD_STALLED;
+		detail = xasprintf("%s: its vipd %s, its host answers: its backends stay", buf,
+			gone ? "is gone" : "is stalled");
+	} else if (node->status == GOSSIP_STATUS_UP && was_heard) {
+		nsec_t now = now_ns();
+
+		e.kind = EVENT_VIPD_BACK;
+		detail = xasprintf("%s: after %.1f s", buf,
+			since && now > since ? (double)(now - since) / (double)NSEC_PER_SEC : 0.0);
+	} else {
+		return;
+	}
+	e.detail = detail;
+	tell(w, &e);
+}
+
+void watch_self(struct watch *w, enum gossip_self self, const char *text)
+{
+	struct event e = {
+		.kind = self == GOSSIP_SELF_WELL ? EVENT_SELF_WELL : EVENT_SELF_DOUBT,
+		.cause = CAUSE_NODE,
+		.detail = (char *)text,
+	};
+
+	tell(w, &e);
+}
+
 /* --- beside the way -------------------------------------------------------- */
 
 void watch_source(struct watch *w, const char *error)

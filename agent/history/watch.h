@@ -7,6 +7,7 @@
  */
 #include "agent/history/events.h"
 #include "agent/history/gone.h"
+#include "agent/overlay/overlay.h"
 #include "agent/serve/control.h"
 #include "ipvs/plan.h"
 
@@ -32,6 +33,11 @@ void watch_desired(struct watch *w, enum event_cause cause, nsec_t seen, nsec_t 
 void watch_step(struct watch *w, const struct step *step, int error, bool repair);
 /* The kernel holds what was wanted. */
 void watch_settled(struct watch *w);
+
+/* As in struct cluster_handler. Going down and coming back from it are told with the healths. */
+void watch_status(
+	struct watch *w, const struct overlay_node *node, enum gossip_status before, nsec_t since);
+void watch_self(struct watch *w, enum gossip_self self, const char *text);
 
 /* And beside it: the source failed with this error, or answers again (NULL); the rules were
  * checked; an operator had everything removed. */

@@ -21,7 +21,7 @@
 #define RETRY (5 * NSEC_PER_SEC)
 /* Nodes that say that they have a master. Clusters have up to seven. */
 #define MASTERS_MAX 64
-/* Changes of nodes that are logged by name within a second; of more only the number is. */
+/* Changes of nodes that are told by name within a second; of more only the number is logged. */
 #define LOGGED_PER_SECOND 10
 
 struct cluster {
@@ -109,7 +109,8 @@ static bool may_log(struct cluster *c)
 	return ++c->n_logged <= LOGGED_PER_SECOND;
 }
 
-static void log_node(struct cluster *c, const struct overlay_node *n)
+static void tell_status(
+	struct cluster *c, const struct overlay_node *n, enum gossip_status before, nsec_t since)
 {
 	char address[IP_ADDR_STRLEN] = "?";
 
@@ -118,6 +119,7 @@ static void log_node(struct cluster *c, const struct overlay_node *n)
 	if (n->n_addresses)
 		ip_addr_format(&n->addresses[0], address);
 	log_notice("overlay: node %s is %s", address, gossip_status_name(n->status));
+	c->handler.status(c->handler.userdata, n, before, since);
 }
 
 /* --- who has a master ------------------------------------------------------ */
@@ -201,8 +203,11 @@ static void on_node(void *userdata, const struct overlay_node *node)
 	const struct overlay_node *known =
 		node->n_addresses ? liveness_find(c->liveness, &node->addresses[0]) : NULL;
 
-	if (!known || known->id != node->id || known->status != node->status)
-		log_node(c, node);
+	if (known && known->id != node->id)
+		known = NULL;
+	if (!known || known->status != node->status)
+		tell_status(c, node, known ? known->status : GOSSIP_STATUS_UNKNOWN,
+			known ? known->silent : 0);
 	note_master(c, node);
 	judged(c, liveness_node(c->liveness, node, now_ns()), node->told);
 }
@@ -228,8 +233,10 @@ static void on_self(void *userdata, enum gossip_self self)
 	};
 	struct cluster *c = userdata;
 
-	if (liveness_get_self(c->liveness) != self)
+	if (liveness_get_self(c->liveness) != self) {
 		log_notice("overlay: %s", texts[self]);
+		c->handler.self(c->handler.userdata, self, texts[self]);
+	}
 	judged(c, liveness_self(c->liveness, self), now_ns());
 }
 

@@ -16,6 +16,12 @@ struct cluster;
 struct cluster_handler {
 	/* Healths are other than before; `since` is when the overlay's thread said so. */
 	void (*changed)(void *userdata, nsec_t since);
+	/* The node's status is another than `before`; `since` when no path of links had led to it, 0: one
+	 * did. Not called for more than a few nodes a second. */
+	void (*status)(void *userdata, const struct overlay_node *node, enum gossip_status before,
+		nsec_t since);
+	/* What this node thinks of itself is another than before; `text` says it in words. */
+	void (*self)(void *userdata, enum gossip_self self, const char *text);
 	/* The overlay is on. */
 	void (*opened)(void *userdata);
 	/* As in struct overlay_handler. */

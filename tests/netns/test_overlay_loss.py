@@ -100,6 +100,11 @@ def test_halves_part_and_merge(overlay):
     overlay.wait_all_up(timeout=60)
 
 
+def doubts(node, since):
+    """What it has told of what it thinks of itself."""
+    return [e["kind"] for e in node.events() if e.get("kind", "").startswith("self-") and e["monotonic"] >= since]
+
+
 @pytest.mark.overlay(nodes=12)
 def test_one_isolated_judges_nobody(overlay):
     overlay.up()
@@ -110,10 +115,13 @@ def test_one_isolated_judges_nobody(overlay):
         assert overlay.disturbed(when, nodes=[alone]) == []
         assert overlay.disturbed(when, about=overlay.others(alone)) == []
         assert len(overlay.first_out(alone, when)) == 11
+        assert doubts(alone, when) == ["self-doubt"]
+        assert not any(doubts(n, when) for n in overlay.others(alone))
         overlay.heal()
         # The second return in so short a time is held; its status is not.
         wait_until(lambda: all(s == "up" for n in overlay.nodes for s in n.members().values()),
                    "all are up again", 60)
+        assert doubts(alone, when)[-1] == "self-well"
 
 
 @pytest.mark.overlay(nodes=12)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """vipd goes away, or is kept from running, on a host that lives: no backend leaves any kernel."""
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,12 @@ def seen_as(o, node, status, timeout=5):
         wait_until(lambda n=n: n.members().get(node.address) == status, f"{node} is {status} for {n}", timeout, 0.02)
 
 
+def told(n, kind, node):
+    """The texts of its events of this kind about the other node, without the address."""
+    return [e["detail"][len(node.address) + 2:] for e in n.events()
+            if e.get("kind") == kind and e["detail"].startswith(f"{node.address}: ")]
+
+
 @pytest.mark.overlay(nodes=12)
 def test_killed_and_started(overlay):
     overlay.up()
@@ -27,7 +34,13 @@ def test_killed_and_started(overlay):
     time.sleep(3)
     overlay.start(overlay.nodes[2:5])
     overlay.wait_all_up()
-    assert overlay.disturbed(when, nodes=overlay.others(*overlay.nodes[2:5])) == []
+    others = overlay.others(*overlay.nodes[2:5])
+    assert overlay.disturbed(when, nodes=others) == []
+    for n in others:
+        for victim in overlay.nodes[2:5]:
+            assert told(n, "vipd-gone", victim) == ["its vipd is gone, its host answers: its backends stay"]
+            [back] = told(n, "vipd-back", victim)
+            assert 3 <= float(re.fullmatch(r"after (\d+\.\d) s", back)[1]) <= time.monotonic() - when
 
 
 @pytest.mark.overlay(nodes=12)
@@ -41,6 +54,9 @@ def test_stopped_for_ten_seconds(overlay):
     victim.send(signal.SIGCONT)
     overlay.wait_all_up()
     assert overlay.disturbed(when) == []
+    for n in overlay.others(victim):
+        assert told(n, "vipd-stalled", victim) == ["its vipd is stalled, its host answers: its backends stay"]
+        assert len(told(n, "vipd-back", victim)) == 1
 
 
 @pytest.mark.overlay(nodes=3)
