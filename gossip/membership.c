@@ -951,6 +951,14 @@ static uint16_t candidate(struct gossip *g)
 	return chosen;
 }
 
+/* True if m is full, by its record, and we lack a single link: it would refuse, see admit(). */
+static bool would_refuse(const struct gossip *g, uint16_t m)
+{
+	unsigned n = links_listed(g);
+
+	return n > 0 && n + 1 >= wanted(g) && g->members[m].n_neighbours >= wanted(g);
+}
+
 /* Asks one member to be a neighbour. False if there is nobody to ask. */
 static bool repair_one(struct gossip *g)
 {
@@ -960,6 +968,9 @@ static bool repair_one(struct gossip *g)
 	struct gossip_addr to;
 
 	if (m != NONE) {
+		/* The one with the smallest view, so all others would too. */
+		if (would_refuse(g, m))
+			return false;
 		member_address(g, m, &to);
 		link_request(g, m, &to, purpose);
 		return true;

@@ -917,6 +917,36 @@ static void test_start_settles(void **state)
 }
 
 /* What many losses at once cost: one word of several, none to the dead, no record of the living. */
+static uint64_t opens(struct sim *s, unsigned except)
+{
+	struct gossip_stats stats;
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < sim_size(s); i++) {
+		if (i == except)
+			continue;
+		gossip_stats(sim_gossip(s, i), &stats);
+		n += stats.opens;
+	}
+	return n;
+}
+
+/* Six lose a neighbour. Two of them may be each other's already; both then went on asking all others, who were full
+ * and refused: ten connections for nothing in the first five seconds, and one in five seconds for ever. */
+static void test_nobody_asks_who_is_full(void **state)
+{
+	for (unsigned seed = 1; seed <= 10; seed++) {
+		struct sim *s = cluster(16, seed);
+		uint64_t before = opens(s, 9);
+
+		sim_crash(s, 9);
+		sim_run(s, 20 * SEC);
+		assert_in_range(opens(s, 9) - before, 1, 7);
+		never_false(s);
+		sim_free(s);
+	}
+}
+
 static void test_many_lost_cost_little(void **state)
 {
 	uint64_t bytes = 0;
@@ -1079,6 +1109,7 @@ int main(void)
 		cmocka_unit_test(test_own_stop_is_no_lateness),
 		cmocka_unit_test(test_no_islands_at_the_start),
 		cmocka_unit_test(test_start_settles),
+		cmocka_unit_test(test_nobody_asks_who_is_full),
 		cmocka_unit_test(test_many_lost_cost_little),
 		cmocka_unit_test(test_forgotten),
 		cmocka_unit_test(test_heartbeats_in_a_bunch),
