@@ -2,144 +2,31 @@
 /*
  * One loop over UDP, TCP and timers around one `struct gossip`. A turn: everything that
  * has arrived is handed over first (datagrams have the highest priority, the timer the lowest),
- * then the deadline, then effects and events are taken out (pump()). So when this thread
+ * then the deadline, then effects and events are taken out (turn()). So when this thread
  * was starved of CPU, what the others said meanwhile is heard before anyone is judged.
  *
- * Bounds. Datagrams: the socket's buffer, oldest kept; what cannot be sent at once is dropped.
- * Links: GOSSIP_LINKS_MAX with a handle, GREETINGS_MAX that have not proved the key yet (the oldest
- * goes), LINK_BACKLOG bytes each to send (then the link is closed). Probes: PROBES_MAX.
- *
- * It logs through the queue: a blocked stderr must not delay a ping.
+ * What is said to the daemon waits in bounded queues: of nodes, the newest state is told again when
+ * there is room (tell_all()); what daemons say to each other is dropped. It logs through the queue: a blocked
+ * stderr must not delay a ping.
  *
  * The thread runs with the lowest real-time priority where that is allowed: a node whose processors
  * are all busy still answers in time, and a few packets a second are all that it does. Who floods
- * the port takes that from it: from FLOOD_RATE on it is a thread like any other (ahead()).
+ * the port takes that from it (datagrams.c).
  */
 #include "agent/overlay/overlay_thread.h"
 
 #include <errno.h>
-#include <net/if.h>
-#include <netinet/tcp.h>
 #include <sched.h>
-#include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include "agent/log.h"
-#include "agent/overlay/seal.h"
+#include "agent/overlay/engine.h"
+#include "agent/overlay/metadata.h"
 
-#define HASH_FUNCTION HASH_FNV
-#include <uthash.h>
-
-/* Datagrams taken in one system call, and calls before the others have their turn. */
-#define BATCH 32
-#define BATCHES_MAX 32
-#define GREETINGS_MAX 64
-/* Time for both greetings: one round trip, and a busy machine. */
-#define GREETING_TIME (2 * NSEC_PER_SEC)
-#define CONNECT_TIME (2 * NSEC_PER_SEC)
-#define LINK_BACKLOG (1024 * 1024)
-#define PROBES_MAX 256
-#define PROBE_TIME NSEC_PER_SEC
-#define READ_CHUNK 65536
-/* Asked of the kernel: a thousand nodes that all speak at once fit. */
-#define SOCKET_BUFFER (4 * 1024 * 1024)
-#define TIMER_ACCURACY 500 /* us */
-
-/* Datagrams in a second that no cluster sends to one node: 10,000 nodes that all speak at once. */
-#define FLOOD_RATE 20000
-/* Seconds without a flood until the thread is ahead of others again. */
-#define FLOOD_CALM 2
-/* Failures to send, without a success between, that tell of this node's own path and not of one
- * destination that has no route. */
-#define LOCAL_ERRORS 3
-/* No accept for so long when no descriptor is left. */
-#define ACCEPT_PAUSE (100 * NSEC_PER_MSEC)
-/* After a rotation, links of a key that is gone end within this time, not all at once. */
-#define STALE_LINK_TIME (10 * NSEC_PER_SEC)
-/* A connection is not given to us before its first bytes came, for so long: whoever only asks
- * whether a kernel is here (a probe) costs us nothing, and cannot fill the queue of a stopped
- * process. */
-#define DEFER_ACCEPT 2
-
-/* Datagrams first, the clock last; except that after BATCHES_MAX of them everyone else has a turn.
- */
-enum {
-	PRIORITY_DATAGRAM = -20,
-	PRIORITY_LINK = -10,
-	PRIORITY_TIMER = 10,
-	PRIORITY_DATAGRAM_REST = 20,
-};
-
-struct link {
-	UT_hash_handle hh;
-	struct engine *engine;
-	uint32_t handle; /* of gossip; 0: accepted and not proved yet */
-	int fd;
-	bool connecting, told_open, closing;
-	struct gossip_addr from;
-	struct seal_link *seal;
-	sd_event_source *io, *timer;
-	uint32_t events; /* that io waits for */
-	struct link *next_greeting;
-	struct link *next, **at; /* in engine.all */
-};
-
-struct probe {
-	struct engine *engine;
-	uint32_t handle;
-	int fd;
-	sd_event_source *io, *timer;
-	struct probe *next, **at; /* in engine.probes */
-};
-
-struct engine {
-	struct queue *in, *out, *bulk_in, *bulk_out;
-	sd_event *loop;
-	sd_event_source *post, *timer, *commands, *bulk;
-	struct gossip *gossip;
-	struct seal *seal;
-	struct gossip_addr self4, self6; /* family 0: not by that family */
-	int udp[2], tcp[2];              /* IPv4, IPv6; -1: none */
-	sd_event_source *udp_io[2], *tcp_io[2];
-	struct link *all;       /* every link */
-	struct link *links;     /* those that gossip knows, by handle */
-	struct link *greetings; /* oldest first */
-	struct probe *probes;
-	size_t n_greetings, n_probes;
-	bool local_ok, stop, retell;
-	unsigned int n_local_errors;
-	bool ahead;    /* of other threads */
-	nsec_t second; /* in which n_second datagrams came */
-	uint64_t n_second, n_calm;
-	sd_event_source *accept_again;
-	struct overlay_transport_stats stats;
-	uint64_t id, incarnation;
-	size_t n_neighbours; /* as the daemon was told */
-	uint64_t neighbours[GOSSIP_NEIGHBOURS_MAX];
-};
-
-/* A list whose items know where they stand, so that any can leave. */
-#define LIST_ADD(head, item)                        \
-	do {                                        \
-		(item)->next = (head);              \
-		(item)->at = &(head);               \
-		if (head)                           \
-			(head)->at = &(item)->next; \
-		(head) = (item);                    \
-	} while (0)
-#define LIST_REMOVE(item)                              \
-	do {                                           \
-		*(item)->at = (item)->next;            \
-		if ((item)->next)                      \
-			(item)->next->at = (item)->at; \
-	} while (0)
-
-__attribute__((format(printf, 3, 4))) static void say(
-	struct engine *e, int level, const char *format, ...)
+void engine_say(struct engine *e, int level, const char *format, ...)
 {
 	struct overlay_message *m = xcalloc(1, sizeof(*m));
 	va_list ap;
@@ -153,711 +40,21 @@ __attribute__((format(printf, 3, 4))) static void say(
 		free(m);
 }
 
-/* gossip's only faults are those of memory, and agent/ ends at those. */
-static void must(int r)
+void engine_must(int r)
 {
 	if (r == -ENOMEM)
 		abort();
 }
 
-/* --- addresses ------------------------------------------------------------- */
-
-static socklen_t to_sockaddr(const struct gossip_addr *a, struct sockaddr_storage *ret)
-{
-	struct sockaddr_in *in = (struct sockaddr_in *)ret;
-	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ret;
-
-	memset(ret, 0, sizeof(*ret));
-	if (a->family == 4) {
-		in->sin_family = AF_INET;
-		in->sin_port = htons(a->port);
-		memcpy(&in->sin_addr, a->bytes, 4);
-		return sizeof(*in);
-	}
-	in6->sin6_family = AF_INET6;
-	in6->sin6_port = htons(a->port);
-	memcpy(&in6->sin6_addr, a->bytes, 16);
-	return sizeof(*in6);
-}
-
-static struct gossip_addr from_sockaddr(const struct sockaddr_storage *ss)
-{
-	const struct sockaddr_in *in = (const struct sockaddr_in *)ss;
-	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)ss;
-	struct gossip_addr a = {0};
-
-	if (ss->ss_family == AF_INET) {
-		a.family = 4;
-		a.port = ntohs(in->sin_port);
-		memcpy(a.bytes, &in->sin_addr, 4);
-	} else if (ss->ss_family == AF_INET6) {
-		a.family = 6;
-		a.port = ntohs(in6->sin6_port);
-		memcpy(a.bytes, &in6->sin6_addr, 16);
-	}
-	return a;
-}
-
-static const struct gossip_addr *self_of(const struct engine *e, uint8_t family)
-{
-	return family == 6 ? &e->self6 : &e->self4;
-}
-
-/* --- the own path ---------------------------------------------------------- */
-
-/* True for errors that tell of this node, not of the other. */
-static bool is_local_error(int error)
-{
-	return error == ENETUNREACH || error == ENETDOWN || error == EADDRNOTAVAIL ||
-	       error == EPERM;
-}
-
-static void set_local(struct engine *e, bool ok)
-{
-	if (e->local_ok == ok)
-		return;
-	e->local_ok = ok;
-	say(e, LOG_NOTICE,
-		ok ? "overlay: this node can send again"
-		   : "overlay: this node cannot send: its own path is broken");
-	gossip_set_local(e->gossip, now_ns(), ok);
-}
-
-/* --- datagrams ------------------------------------------------------------- */
-
-/* One more packet is on its way, or could not be sent. */
-static void sent(struct engine *e, int error)
-{
-	if (!error) {
-		e->n_local_errors = 0;
-		set_local(e, true);
-	} else if (is_local_error(error) && ++e->n_local_errors >= LOCAL_ERRORS) {
-		set_local(e, false);
-	}
-}
-
-static void send_sealed(
-	struct engine *e, const struct gossip_addr *to, const uint8_t *bytes, size_t n)
-{
-	struct sockaddr_storage ss;
-	socklen_t len = to_sockaddr(to, &ss);
-	int fd = e->udp[to->family == 6];
-
-	if (fd < 0 || to->family == 0)
-		return;
-	if (sendto(fd, bytes, n, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&ss, len) < 0) {
-		sent(e, errno);
-		e->stats.send_errors++;
-		return;
-	}
-	sent(e, 0);
-	e->stats.packets_out++;
-	e->stats.bytes_out += n;
-}
-
-static void send_packet(struct engine *e, const struct gossip_effect *effect)
-{
-	uint8_t out[SEAL_PACKET_MAX];
-	size_t n = seal_packet(e->seal, &effect->address, effect->bytes, effect->n_bytes, out);
-
-	send_sealed(e, &effect->address, out, n);
-}
-
-static void take_datagram(struct engine *e, const struct gossip_addr *from,
-	const struct gossip_addr *to, const uint8_t *bytes, size_t n)
-{
-	nsec_t now = now_ns();
-	struct seal_opened o = seal_open(e->seal, now, from, to, bytes, n);
-
-	e->stats.packets_in++;
-	e->stats.bytes_in += n;
-	switch (o.verdict) {
-	case SEAL_DROP:
-		break;
-	case SEAL_REPLY:
-		send_sealed(e, from, o.bytes, o.n);
-		break;
-	case SEAL_DATA:
-	case SEAL_HELD_DATA:
-		must(gossip_receive(e->gossip, now, &o.from, o.bytes, o.n));
-		break;
-	}
-}
-
-/* The address that a datagram was sent to, from its control message; port is ours. */
-static struct gossip_addr destination(const struct engine *e, struct msghdr *m)
-{
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
-		struct gossip_addr a = {0};
-
-		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
-			a = (struct gossip_addr){.family = 4, .port = e->self4.port};
-			memcpy(a.bytes, &((struct in_pktinfo *)CMSG_DATA(c))->ipi_addr, 4);
-			return a;
-		}
-		if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
-			a = (struct gossip_addr){.family = 6, .port = e->self6.port};
-			memcpy(a.bytes, &((struct in6_pktinfo *)CMSG_DATA(c))->ipi6_addr, 16);
-			return a;
-		}
-	}
-	return (struct gossip_addr){0};
-}
-
-/* Ahead of everyone else, where that is allowed. The lowest of the real-time priorities; where
- * there is none, a priority that counts among the processes of one control group. */
-static void set_ahead(struct engine *e, bool ahead)
+/* The lowest of the real-time priorities; where there is none, a priority that counts among the
+ * processes of one control group. */
+void engine_set_ahead(struct engine *e, bool ahead)
 {
 	struct sched_param p = {.sched_priority = ahead ? 1 : 0};
 
 	e->ahead = ahead;
 	(void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), -10);
 	(void)sched_setscheduler(0, ahead ? SCHED_RR : SCHED_OTHER, &p);
-}
-
-/* Counts datagrams by the second. */
-static void watch_flood(struct engine *e, size_t n)
-{
-	nsec_t second = now_ns() / NSEC_PER_SEC;
-
-	if (second != e->second) {
-		e->n_calm = e->n_second > FLOOD_RATE ? 0 : e->n_calm + 1;
-		e->second = second;
-		e->n_second = 0;
-	}
-	e->n_second += n;
-	if (e->ahead && e->n_second > FLOOD_RATE) {
-		e->stats.floods++;
-		set_ahead(e, false);
-	} else if (!e->ahead && e->n_calm > FLOOD_CALM && e->n_second <= FLOOD_RATE) {
-		set_ahead(e, true);
-	}
-}
-
-static int on_datagrams(sd_event_source *s, int fd, uint32_t events, void *userdata)
-{
-	static __thread uint8_t bytes[BATCH][SEAL_PACKET_MAX + 1];
-	struct engine *e = userdata;
-	struct sockaddr_storage from[BATCH];
-	struct mmsghdr m[BATCH];
-	struct iovec iov[BATCH];
-	char control[BATCH][128];
-	int n = BATCH;
-	size_t n_all = 0;
-
-	for (int round = 0; round < BATCHES_MAX && n == BATCH; round++) {
-		for (int i = 0; i < BATCH; i++) {
-			iov[i] = (struct iovec){bytes[i], sizeof(bytes[i])};
-			m[i].msg_hdr = (struct msghdr){.msg_name = &from[i],
-				.msg_namelen = sizeof(from[i]),
-				.msg_iov = &iov[i],
-				.msg_iovlen = 1,
-				.msg_control = control[i],
-				.msg_controllen = sizeof(control[i])};
-		}
-		n = recvmmsg(fd, m, BATCH, MSG_DONTWAIT, NULL);
-		n_all += n > 0 ? (size_t)n : 0;
-		for (int i = 0; i < n; i++) {
-			struct gossip_addr f = from_sockaddr(&from[i]),
-					   to = destination(e, &m[i].msg_hdr);
-
-			take_datagram(e, &f, &to, bytes[i], m[i].msg_len);
-		}
-	}
-	watch_flood(e, n_all);
-	sd_event_source_set_priority(s, n == BATCH ? PRIORITY_DATAGRAM_REST : PRIORITY_DATAGRAM);
-	return 0;
-}
-
-/* --- links ----------------------------------------------------------------- */
-
-static void forget_greeting(struct engine *e, struct link *l)
-{
-	for (struct link **p = &e->greetings; *p; p = &(*p)->next_greeting)
-		if (*p == l) {
-			*p = l->next_greeting;
-			e->n_greetings--;
-			return;
-		}
-}
-
-static void link_free(struct link *l)
-{
-	if (l->handle && !l->closing)
-		HASH_DEL(l->engine->links, l);
-	forget_greeting(l->engine, l);
-	LIST_REMOVE(l);
-	sd_event_source_disable_unref(l->io);
-	sd_event_source_disable_unref(l->timer);
-	if (l->fd >= 0)
-		close(l->fd);
-	seal_link_free(l->seal);
-	free(l);
-}
-
-/* The link broke: gossip is told, if it knows of it. */
-static void link_broke(struct link *l, enum gossip_close reason)
-{
-	struct engine *e = l->engine;
-	uint32_t handle = l->closing ? 0 : l->handle;
-
-	if (!l->told_open && !l->connecting)
-		e->stats.handshakes_failed++;
-	link_free(l);
-	if (handle)
-		must(gossip_link_closed(e->gossip, now_ns(), handle, reason));
-}
-
-static enum gossip_close close_reason(int error)
-{
-	if (error == ECONNRESET || error == EPIPE)
-		return GOSSIP_CLOSE_RESET;
-	return error == ECONNREFUSED ? GOSSIP_CLOSE_REFUSED : GOSSIP_CLOSE_ERROR;
-}
-
-static void want_events(struct link *l, uint32_t events)
-{
-	if (l->events == events)
-		return;
-	l->events = events;
-	sd_event_source_set_io_events(l->io, events);
-}
-
-/* Writes what it can. False if the link is gone by it. */
-static bool link_flush(struct link *l)
-{
-	const uint8_t *bytes;
-	size_t n, left;
-
-	for (;;) {
-		ssize_t w;
-
-		bytes = seal_link_output(l->seal, &n);
-		if (n == 0)
-			break;
-		w = send(l->fd, bytes, n, MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (w < 0 && errno == EAGAIN)
-			break;
-		if (w < 0) {
-			link_broke(l, close_reason(errno));
-			return false;
-		}
-		seal_link_output_done(l->seal, (size_t)w);
-		l->engine->stats.links_bytes_out += (size_t)w;
-	}
-	seal_link_output(l->seal, &left);
-	if (left > LINK_BACKLOG) {
-		link_broke(l, GOSSIP_CLOSE_ERROR);
-		return false;
-	}
-	if (l->closing && left == 0) {
-		link_free(l);
-		return false;
-	}
-	if (l->handle && !l->closing)
-		gossip_link_backlog(l->engine->gossip, l->handle, left);
-	want_events(l, left ? EPOLLIN | EPOLLOUT : EPOLLIN);
-	return true;
-}
-
-/* Both sides have proved the key: gossip hears of it. False if the link is gone by it. */
-static bool link_proved(struct link *l)
-{
-	struct engine *e = l->engine;
-	nsec_t now = now_ns();
-
-	l->told_open = true;
-	sd_event_source_set_enabled(l->timer, SD_EVENT_OFF);
-	if (l->handle) {
-		must(gossip_link_opened(e->gossip, now, l->handle));
-		return true;
-	}
-	forget_greeting(e, l);
-	if (gossip_link_accepted(e->gossip, now, &l->from, &l->handle) < 0) {
-		e->stats.links_refused++;
-		l->handle = 0;
-		link_free(l);
-		return false;
-	}
-	HASH_ADD(hh, e->links, handle, sizeof(l->handle), l);
-	return true;
-}
-
-/* Plaintext to gossip. gossip may answer only through effects, so the link stays. */
-static void link_deliver(struct link *l)
-{
-	size_t n;
-	const uint8_t *bytes = seal_link_input(l->seal, &n);
-
-	if (l->closing) { /* gossip has let go of it */
-		seal_link_input_done(l->seal, n);
-		return;
-	}
-	if (n == 0)
-		return;
-	must(gossip_link_bytes(l->engine->gossip, now_ns(), l->handle, bytes, n));
-	seal_link_input_done(l->seal, n);
-}
-
-static void link_read(struct link *l)
-{
-	static __thread uint8_t chunk[READ_CHUNK];
-	ssize_t n = recv(l->fd, chunk, sizeof(chunk), MSG_DONTWAIT);
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0) {
-		link_broke(l, n == 0 ? GOSSIP_CLOSE_EOF : close_reason(errno));
-		return;
-	}
-	l->engine->stats.links_bytes_in += (size_t)n;
-	if (seal_link_receive(l->seal, chunk, (size_t)n) < 0) {
-		link_broke(l, GOSSIP_CLOSE_ERROR);
-		return;
-	}
-	if (seal_link_is_open(l->seal) && !l->told_open && !link_proved(l))
-		return;
-	if (l->told_open)
-		link_deliver(l);
-	link_flush(l);
-}
-
-static void link_connected(struct link *l)
-{
-	int error = 0;
-	socklen_t len = sizeof(error);
-
-	getsockopt(l->fd, SOL_SOCKET, SO_ERROR, &error, &len);
-	if (error) {
-		link_broke(l, close_reason(error));
-		return;
-	}
-	l->connecting = false;
-	sd_event_source_set_time_relative(l->timer, GREETING_TIME / NSEC_PER_USEC);
-	link_flush(l);
-}
-
-static int on_link(sd_event_source *s, int fd, uint32_t events, void *userdata)
-{
-	struct link *l = userdata;
-
-	if (l->connecting)
-		link_connected(l);
-	else if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-		link_read(l);
-	else
-		link_flush(l);
-	return 0;
-}
-
-static int on_link_time(sd_event_source *s, uint64_t usec, void *userdata)
-{
-	link_broke(userdata, GOSSIP_CLOSE_ERROR);
-	return 0;
-}
-
-static int set_up_link(struct link *l, uint32_t events, nsec_t time)
-{
-	int one = 1, r;
-
-	LIST_ADD(l->engine->all, l);
-	setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	l->events = events;
-	r = sd_event_add_io(l->engine->loop, &l->io, l->fd, events, on_link, l);
-	if (r >= 0)
-		r = sd_event_source_set_priority(l->io, PRIORITY_LINK);
-	if (r >= 0)
-		r = sd_event_add_time_relative(l->engine->loop, &l->timer, CLOCK_MONOTONIC,
-			time / NSEC_PER_USEC, TIMER_ACCURACY, on_link_time, l);
-	return r;
-}
-
-/* A TCP socket from our own address, on its way to `to`. A descriptor or a negative errno. */
-static int dial(const struct engine *e, const struct gossip_addr *to)
-{
-	struct gossip_addr own = *self_of(e, to->family);
-	struct sockaddr_storage ss;
-	socklen_t len;
-	int one = 1, fd, r;
-
-	if (!own.family || !to->family)
-		return -EAFNOSUPPORT;
-	fd = socket(to->family == 6 ? AF_INET6 : AF_INET,
-		SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	own.port = 0;
-	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
-	len = to_sockaddr(&own, &ss);
-	r = bind(fd, (struct sockaddr *)&ss, len) < 0 ? -errno : 0;
-	len = to_sockaddr(to, &ss);
-	if (r == 0 && connect(fd, (struct sockaddr *)&ss, len) < 0 && errno != EINPROGRESS)
-		r = -errno;
-	if (r < 0) {
-		close(fd);
-		return r;
-	}
-	return fd;
-}
-
-static void open_link(struct engine *e, const struct gossip_effect *effect)
-{
-	struct link *l;
-	int fd = dial(e, &effect->address);
-
-	if (fd < 0) {
-		sent(e, -fd);
-		must(gossip_link_closed(e->gossip, now_ns(), effect->link, close_reason(-fd)));
-		return;
-	}
-	l = xcalloc(1, sizeof(*l));
-	l->engine = e;
-	l->fd = fd;
-	l->handle = effect->link;
-	l->connecting = true;
-	l->from = effect->address;
-	l->seal = seal_link_new(e->seal, true);
-	HASH_ADD(hh, e->links, handle, sizeof(l->handle), l);
-	if (set_up_link(l, EPOLLOUT, CONNECT_TIME) < 0)
-		link_broke(l, GOSSIP_CLOSE_ERROR);
-}
-
-static struct link *find_link(struct engine *e, uint32_t handle)
-{
-	struct link *l;
-
-	HASH_FIND(hh, e->links, &handle, sizeof(handle), l);
-	return l;
-}
-
-static void send_on_link(struct engine *e, const struct gossip_effect *effect)
-{
-	struct link *l = find_link(e, effect->link);
-
-	if (!l || !l->told_open)
-		return;
-	seal_link_send(l->seal, effect->bytes, effect->n_bytes);
-	link_flush(l);
-}
-
-static void close_link(struct engine *e, const struct gossip_effect *effect)
-{
-	struct link *l = find_link(e, effect->link);
-
-	if (!l)
-		return;
-	HASH_DEL(e->links, l);
-	l->closing = true;
-	if (!l->told_open) {
-		link_free(l);
-		return;
-	}
-	sd_event_source_set_time_relative(l->timer, GREETING_TIME / NSEC_PER_USEC);
-	sd_event_source_set_enabled(l->timer, SD_EVENT_ONESHOT);
-	link_flush(l);
-}
-
-/* The kernel would send what is unacknowledged again and again to a host that is not there. */
-static void abort_link(struct engine *e, const struct gossip_effect *effect)
-{
-	struct linger reset = {.l_onoff = 1};
-	struct link *l = find_link(e, effect->link);
-
-	if (!l)
-		return;
-	setsockopt(l->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-	link_free(l);
-}
-
-static int on_accept_again(sd_event_source *s, uint64_t usec, void *userdata)
-{
-	struct engine *e = userdata;
-
-	for (int i = 0; i < 2; i++)
-		if (e->tcp_io[i])
-			sd_event_source_set_enabled(e->tcp_io[i], SD_EVENT_ON);
-	return 0;
-}
-
-/* No descriptor is left: the connection stays where it is, and we do not spin on it. */
-static void pause_accept(struct engine *e)
-{
-	e->stats.accepts_paused++;
-	for (int i = 0; i < 2; i++)
-		if (e->tcp_io[i])
-			sd_event_source_set_enabled(e->tcp_io[i], SD_EVENT_OFF);
-	sd_event_source_set_time_relative(e->accept_again, ACCEPT_PAUSE / NSEC_PER_USEC);
-	sd_event_source_set_enabled(e->accept_again, SD_EVENT_ONESHOT);
-}
-
-static int on_accept(sd_event_source *s, int fd, uint32_t events, void *userdata)
-{
-	struct engine *e = userdata;
-	struct sockaddr_storage ss;
-	socklen_t len = sizeof(ss);
-	int conn = accept4(fd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	struct link *l, **end;
-
-	if (conn < 0) {
-		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-			pause_accept(e);
-		return 0;
-	}
-	if (e->n_greetings >= GREETINGS_MAX)
-		link_broke(e->greetings, GOSSIP_CLOSE_ERROR);
-	l = xcalloc(1, sizeof(*l));
-	l->engine = e;
-	l->fd = conn;
-	l->from = from_sockaddr(&ss);
-	l->seal = seal_link_new(e->seal, false);
-	for (end = &e->greetings; *end; end = &(*end)->next_greeting)
-		;
-	*end = l;
-	e->n_greetings++;
-	if (set_up_link(l, EPOLLIN, GREETING_TIME) < 0)
-		link_broke(l, GOSSIP_CLOSE_ERROR);
-	return 0;
-}
-
-/* --- probes ---------------------------------------------------------------- */
-
-static void probe_done(struct probe *p, enum gossip_probe result)
-{
-	struct engine *e = p->engine;
-	uint32_t handle = p->handle;
-
-	sd_event_source_disable_unref(p->io);
-	sd_event_source_disable_unref(p->timer);
-	LIST_REMOVE(p);
-	close(p->fd);
-	free(p);
-	e->n_probes--;
-	must(gossip_probe_result(e->gossip, now_ns(), handle, result));
-}
-
-static int on_probe(sd_event_source *s, int fd, uint32_t events, void *userdata)
-{
-	int error = 0;
-	socklen_t len = sizeof(error);
-
-	getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
-	if (error == 0)
-		probe_done(userdata, GOSSIP_PROBE_ANSWERED);
-	else if (error == ECONNREFUSED || error == ECONNRESET)
-		probe_done(userdata, GOSSIP_PROBE_REFUSED);
-	else
-		probe_done(userdata, GOSSIP_PROBE_SILENT);
-	return 0;
-}
-
-static int on_probe_time(sd_event_source *s, uint64_t usec, void *userdata)
-{
-	probe_done(userdata, GOSSIP_PROBE_SILENT);
-	return 0;
-}
-
-static void start_probe(struct engine *e, const struct gossip_effect *effect)
-{
-	/* Closed by reset: no socket in TIME_WAIT stays behind on either side. */
-	struct linger reset = {.l_onoff = 1};
-	struct probe *p;
-	int fd, r;
-
-	if (e->n_probes >= PROBES_MAX)
-		return; /* silence is no evidence of death by itself: others probe too */
-	fd = dial(e, &effect->address);
-	if (fd < 0) {
-		must(gossip_probe_result(e->gossip, now_ns(), effect->link,
-			is_local_error(-fd) ? GOSSIP_PROBE_LOCAL : GOSSIP_PROBE_SILENT));
-		return;
-	}
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-	p = xcalloc(1, sizeof(*p));
-	*p = (struct probe){.engine = e, .handle = effect->link, .fd = fd};
-	e->n_probes++;
-	LIST_ADD(e->probes, p);
-	r = sd_event_add_io(e->loop, &p->io, fd, EPOLLOUT, on_probe, p);
-	if (r >= 0)
-		r = sd_event_add_time_relative(e->loop, &p->timer, CLOCK_MONOTONIC,
-			PROBE_TIME / NSEC_PER_USEC, TIMER_ACCURACY, on_probe_time, p);
-	if (r < 0)
-		probe_done(p, GOSSIP_PROBE_LOCAL);
-}
-
-/* --- metadata -------------------------------------------------------------- */
-
-enum { META_IPV4 = 1, META_IPV6 = 2, META_VERSION = 3, META_ROLE = 4 };
-enum { ROLE_MASTER = 1 }; /* a bit each */
-
-static void meta_put(uint8_t *out, size_t *n, uint8_t type, const void *bytes, size_t n_bytes)
-{
-	if (*n + 2 + n_bytes > GOSSIP_METADATA_MAX || n_bytes > 255)
-		return;
-	out[(*n)++] = type;
-	out[(*n)++] = (uint8_t)n_bytes;
-	memcpy(out + *n, bytes, n_bytes);
-	*n += n_bytes;
-}
-
-size_t metadata_encode(const struct ip_addr *addresses, size_t n_addresses, bool master,
-	const char *version, uint8_t out[static GOSSIP_METADATA_MAX])
-{
-	static const uint8_t role = ROLE_MASTER;
-	size_t n = 0;
-
-	meta_put(out, &n, META_VERSION, version, strlen(version));
-	if (master)
-		meta_put(out, &n, META_ROLE, &role, sizeof(role));
-	for (size_t i = 0; i < n_addresses && i < OVERLAY_ADDRESSES_MAX; i++)
-		meta_put(out, &n, addresses[i].family == AF_INET6 ? META_IPV6 : META_IPV4,
-			addresses[i].bytes, ip_addr_len(addresses[i].family));
-	return n;
-}
-
-static bool is_printable(const uint8_t *text, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (text[i] <= ' ' || text[i] > '~')
-			return false;
-	return true;
-}
-
-void metadata_decode(const uint8_t *bytes, size_t n, struct overlay_node *ret)
-{
-	for (size_t at = 0; at + 2 <= n && at + 2 + bytes[at + 1] <= n; at += 2U + bytes[at + 1]) {
-		const uint8_t *value = bytes + at + 2;
-		size_t len = bytes[at + 1];
-		uint8_t family = bytes[at] == META_IPV4 ? AF_INET : AF_INET6;
-
-		if (bytes[at] == META_VERSION && len < sizeof(ret->version) &&
-			is_printable(value, len)) {
-			memcpy(ret->version, value, len);
-			ret->version[len] = '\0';
-		} else if (bytes[at] == META_ROLE && len >= 1) {
-			ret->master = value[0] & ROLE_MASTER;
-		} else if ((bytes[at] == META_IPV4 || bytes[at] == META_IPV6) &&
-			   len == ip_addr_len(family) && ret->n_addresses < OVERLAY_ADDRESSES_MAX) {
-			struct ip_addr *a = &ret->addresses[ret->n_addresses++];
-
-			*a = (struct ip_addr){.family = family};
-			memcpy(a->bytes, value, len);
-		}
-	}
-}
-
-/* The address that a member speaks from counts as one of its own. */
-static void describe(const struct gossip_member *m, struct overlay_node *ret)
-{
-	struct ip_addr a = overlay_ip(&m->address);
-
-	*ret = (struct overlay_node){
-		.id = m->id, .incarnation = m->incarnation, .status = m->status};
-	metadata_decode(m->metadata, m->n_metadata, ret);
-	for (size_t i = 0; i < ret->n_addresses; i++)
-		if (ip_addr_cmp(&ret->addresses[i], &a) == 0)
-			return;
-	if (m->address.family && ret->n_addresses < OVERLAY_ADDRESSES_MAX)
-		ret->addresses[ret->n_addresses++] = a;
 }
 
 /* --- to the daemon --------------------------------------------------------- */
@@ -880,7 +77,7 @@ static void tell_node(struct engine *e, const struct gossip_event *event)
 		return;
 	m = xcalloc(1, sizeof(*m));
 	m->kind = MESSAGE_NODE;
-	describe(&member, &m->node);
+	metadata_describe(&member, &m->node);
 	if (event->kind == GOSSIP_EVENT_NODE) {
 		m->node.status = event->status;
 		m->node.accuser = event->accuser;
@@ -920,7 +117,7 @@ static void tell_all(struct engine *e)
 			continue;
 		m = xcalloc(1, sizeof(*m));
 		m->kind = MESSAGE_NODE;
-		describe(&member, &m->node);
+		metadata_describe(&member, &m->node);
 		m->node.told = now_ns();
 		tell(e, m);
 	}
@@ -1001,7 +198,7 @@ static void take_event(struct engine *e, const struct gossip_event *event)
 		tell(e, m);
 		break;
 	case GOSSIP_EVENT_DEGRADED:
-		say(e, LOG_WARNING,
+		engine_say(e, LOG_WARNING,
 			"overlay: the link to node %016llx carries pings by TCP only: "
 			"is UDP port 61420 blocked between us?",
 			(unsigned long long)event->id);
@@ -1024,22 +221,22 @@ static void take_effect(struct engine *e, const struct gossip_effect *effect)
 {
 	switch (effect->kind) {
 	case GOSSIP_EFFECT_PACKET:
-		send_packet(e, effect);
+		datagrams_send(e, effect);
 		break;
 	case GOSSIP_EFFECT_LINK_OPEN:
-		open_link(e, effect);
+		links_open(e, effect);
 		break;
 	case GOSSIP_EFFECT_LINK_SEND:
-		send_on_link(e, effect);
+		links_send(e, effect);
 		break;
 	case GOSSIP_EFFECT_LINK_CLOSE:
-		close_link(e, effect);
+		links_close(e, effect);
 		break;
 	case GOSSIP_EFFECT_LINK_ABORT:
-		abort_link(e, effect);
+		links_abort(e, effect);
 		break;
 	case GOSSIP_EFFECT_PROBE:
-		start_probe(e, effect);
+		probes_start(e, effect);
 		break;
 	}
 }
@@ -1067,7 +264,7 @@ static int on_deadline(sd_event_source *s, uint64_t usec, void *userdata)
 {
 	struct engine *e = userdata;
 
-	must(gossip_tick(e->gossip, now_ns()));
+	engine_must(gossip_tick(e->gossip, now_ns()));
 	return 0;
 }
 
@@ -1097,7 +294,7 @@ static void fill_snapshot(struct engine *e, struct overlay_snapshot *s)
 	s->members = xcalloc(s->stats.n_members + 1, sizeof(*s->members));
 	s->nodes = xcalloc(s->stats.n_members + 1, sizeof(*s->nodes));
 	while (s->n_members <= s->stats.n_members && gossip_member_next(e->gossip, &cursor, &m)) {
-		describe(&m, &s->nodes[s->n_members]);
+		metadata_describe(&m, &s->nodes[s->n_members]);
 		m.metadata = NULL;
 		s->members[s->n_members++] = m;
 	}
@@ -1105,18 +302,6 @@ static void fill_snapshot(struct engine *e, struct overlay_snapshot *s)
 	while (s->n_neighbours < ARRAY_SIZE(s->neighbours) &&
 		gossip_neighbour_next(e->gossip, &cursor, &s->neighbours[s->n_neighbours]))
 		s->n_neighbours++;
-}
-
-/* Links of a key that was taken out of the key file end: whoever had only that key is out. */
-static void end_stale_links(struct engine *e)
-{
-	for (struct link *l = e->all; l; l = l->next) {
-		if (seal_link_is_current(l->seal) || !l->told_open || l->closing)
-			continue;
-		sd_event_source_set_time_relative(
-			l->timer, randombytes_uniform(STALE_LINK_TIME / NSEC_PER_USEC));
-		sd_event_source_set_enabled(l->timer, SD_EVENT_ONESHOT);
-	}
 }
 
 static void take_command(struct engine *e, struct overlay_message *m)
@@ -1128,18 +313,19 @@ static void take_command(struct engine *e, struct overlay_message *m)
 	case MESSAGE_KEYS:
 		seal_set_keys(e->seal, &m->keys);
 		keys_wipe(&m->keys);
-		end_stale_links(e);
+		links_end_stale(e);
 		break;
 	case MESSAGE_ADDRESSES:
-		must(gossip_set_metadata(e->gossip, now_ns(), metadata,
+		engine_must(gossip_set_metadata(e->gossip, now_ns(), metadata,
 			metadata_encode(
 				m->own.list, m->own.n, m->own.master, VIPD_VERSION, metadata)));
 		break;
 	case MESSAGE_CONTACTS:
-		must(gossip_set_contacts(e->gossip, now_ns(), m->addresses.list, m->addresses.n));
+		engine_must(gossip_set_contacts(
+			e->gossip, now_ns(), m->addresses.list, m->addresses.n));
 		break;
 	case MESSAGE_WITNESSES:
-		must(gossip_set_witnesses(e->gossip, m->addresses.list, m->addresses.n));
+		engine_must(gossip_set_witnesses(e->gossip, m->addresses.list, m->addresses.n));
 		break;
 	case MESSAGE_SNAPSHOT:
 		s = xcalloc(1, sizeof(*s));
@@ -1179,13 +365,13 @@ static void take_bulk(struct engine *e, const struct overlay_bulk *b)
 
 	switch (b->kind) {
 	case BULK_MULTICAST:
-		must(gossip_multicast(e->gossip, now_ns(), b->bytes, b->n));
+		engine_must(gossip_multicast(e->gossip, now_ns(), b->bytes, b->n));
 		break;
 	case BULK_REQUEST:
-		must(gossip_request(e->gossip, now_ns(), b->peer, b->bytes, b->n, &tag));
+		engine_must(gossip_request(e->gossip, now_ns(), b->peer, b->bytes, b->n, &tag));
 		break;
 	case BULK_RESPONSE:
-		must(gossip_respond(e->gossip, now_ns(), b->peer, b->tag, b->bytes, b->n));
+		engine_must(gossip_respond(e->gossip, now_ns(), b->peer, b->tag, b->bytes, b->n));
 		break;
 	}
 }
@@ -1204,69 +390,14 @@ static int on_bulk(sd_event_source *s, int fd, uint32_t events, void *userdata)
 
 /* --- life ------------------------------------------------------------------ */
 
-static int grow_buffer(int fd, int force, int option)
-{
-	int n = SOCKET_BUFFER;
-	socklen_t len = sizeof(n);
-
-	if (setsockopt(fd, SOL_SOCKET, force, &n, len) < 0) /* needs CAP_NET_ADMIN */
-		setsockopt(fd, SOL_SOCKET, option, &n, len);
-	getsockopt(fd, SOL_SOCKET, option, &n, &len);
-	return n;
-}
-
-/* A socket on our address and port. A descriptor or a negative errno. */
-static int listen_on(const struct gossip_addr *a, int type)
-{
-	struct sockaddr_storage ss;
-	socklen_t len = to_sockaddr(a, &ss);
-	int fd = socket(ss.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), r = 0;
-	int one = 1, defer = DEFER_ACCEPT;
-
-	if (fd < 0)
-		return -errno;
-	if (type == SOCK_STREAM)
-		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (type == SOCK_STREAM)
-		setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &defer, sizeof(defer));
-	/* An address that is still being checked for a duplicate, say. */
-	setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &one, sizeof(one));
-	if (a->family == 6) {
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-		setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &one, sizeof(one));
-	} else {
-		setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &one, sizeof(one));
-	}
-	if (bind(fd, (struct sockaddr *)&ss, len) < 0 ||
-		(type == SOCK_STREAM && listen(fd, SOMAXCONN) < 0))
-		r = -errno;
-	if (r < 0) {
-		close(fd);
-		return r;
-	}
-	return fd;
-}
-
 static int open_family(struct engine *e, int i, const struct gossip_addr *self)
 {
 	int r;
 
-	e->udp[i] = e->tcp[i] = -1;
 	if (!self->family)
 		return 0;
-	e->udp[i] = r = listen_on(self, SOCK_DGRAM);
-	if (r < 0)
-		return r;
-	e->stats.receive_buffer = grow_buffer(r, SO_RCVBUFFORCE, SO_RCVBUF);
-	e->stats.send_buffer = grow_buffer(r, SO_SNDBUFFORCE, SO_SNDBUF);
-	e->tcp[i] = r = listen_on(self, SOCK_STREAM);
-	if (r >= 0)
-		r = sd_event_add_io(e->loop, &e->udp_io[i], e->udp[i], EPOLLIN, on_datagrams, e);
-	if (r >= 0)
-		r = sd_event_source_set_priority(e->udp_io[i], PRIORITY_DATAGRAM);
-	if (r >= 0)
-		r = sd_event_add_io(e->loop, &e->tcp_io[i], e->tcp[i], EPOLLIN, on_accept, e);
-	return r;
+	r = datagrams_open(e, i, self);
+	return r < 0 ? r : links_listen(e, i, self);
 }
 
 static int start_gossip(struct engine *e, const struct overlay_options *o)
@@ -1296,10 +427,7 @@ static int start_sources(struct engine *e)
 	if (r >= 0)
 		r = sd_event_source_set_priority(e->timer, PRIORITY_TIMER);
 	if (r >= 0)
-		r = sd_event_add_time(e->loop, &e->accept_again, CLOCK_MONOTONIC, 0, TIMER_ACCURACY,
-			on_accept_again, e);
-	if (r >= 0)
-		r = sd_event_source_set_enabled(e->accept_again, SD_EVENT_OFF);
+		r = links_init(e);
 	if (r >= 0)
 		r = sd_event_add_io(
 			e->loop, &e->commands, queue_fd(e->in), EPOLLIN, on_commands, e);
@@ -1357,10 +485,8 @@ struct engine *engine_free(struct engine *e)
 {
 	if (!e)
 		return NULL;
-	while (e->all)
-		link_free(e->all);
-	while (e->probes)
-		probe_done(e->probes, GOSSIP_PROBE_SILENT);
+	links_done(e);
+	probes_done(e);
 	for (int i = 0; i < 2; i++) {
 		sd_event_source_disable_unref(e->udp_io[i]);
 		sd_event_source_disable_unref(e->tcp_io[i]);
@@ -1385,7 +511,7 @@ void *engine_run(void *engine)
 {
 	struct engine *e = engine;
 
-	set_ahead(e, true);
+	engine_set_ahead(e, true);
 	turn(e);
 	while (!e->stop) {
 		int r = sd_event_prepare(e->loop);
@@ -1395,7 +521,7 @@ void *engine_run(void *engine)
 			r = sd_event_wait(e->loop, UINT64_MAX);
 		woke = now_ns();
 		if (r < 0 || (r > 0 && sd_event_dispatch(e->loop) < 0)) {
-			say(e, LOG_ERR, "overlay: the event loop failed");
+			engine_say(e, LOG_ERR, "overlay: the event loop failed");
 			break;
 		}
 		if (now_ns() - woke > e->stats.longest_turn)

@@ -87,9 +87,3 @@ int engine_new(const struct overlay_options *options, const struct overlay_queue
 struct engine *engine_free(struct engine *e);
 /* The thread's body: returns when it is told to stop. */
 void *engine_run(void *engine);
-
-/* Metadata: a list of (type, length, value). Returns the length; at most GOSSIP_METADATA_MAX. */
-size_t metadata_encode(const struct ip_addr *addresses, size_t n, bool master, const char *version,
-	uint8_t out[static GOSSIP_METADATA_MAX]);
-/* Fills addresses, role and version; what does not parse is left out. */
-void metadata_decode(const uint8_t *bytes, size_t n, struct overlay_node *ret);

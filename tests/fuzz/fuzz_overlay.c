@@ -7,7 +7,7 @@
  */
 #include <sodium.h>
 
-#include "agent/overlay/overlay_thread.h"
+#include "agent/overlay/metadata.h"
 #include "agent/overlay/seal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "agent/overlay/overlay_thread.h"
+#include "agent/overlay/metadata.h"
 #include "agent/util.h"
 
 static void test_there_and_back(void **state)
