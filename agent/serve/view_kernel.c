@@ -97,6 +97,7 @@ static char *answer_why(struct daemon *d, const struct kernel_state *have, int e
 	}
 	in.listeners = listeners = dns_listeners(d->dns, &in.n_listeners);
 	in.healths = liveness_healths(cluster_liveness(d->cluster), &in.n_healths);
+	in.liveness = cluster_off(d->cluster) ? NULL : cluster_liveness(d->cluster);
 	in.conflicts = reconcile_conflicts(d->reconcile, &in.n_conflicts);
 	for (size_t i = 0; i < n_sysctls; i++)
 		values[i] = sysctl_read(&sysctls[i]);

@@ -12,6 +12,7 @@
 #include "agent/desired/desired.h"
 #include "agent/feed/feed.h"
 #include "agent/history/gone.h"
+#include "agent/overlay/liveness.h"
 #include "agent/serve/dns.h"
 
 struct why_input {
@@ -34,6 +35,7 @@ struct why_input {
 	const struct desired *desired;     /* NULL: none yet */
 	const struct node_health *healths; /* sorted by agent; who is not listed is up */
 	size_t n_healths;
+	const struct liveness *liveness; /* what the overlay knows of nodes; NULL: it is off */
 	const struct drains *drains;
 	bool paused, surrounded;
 	const struct reconcile_stats *kernel;

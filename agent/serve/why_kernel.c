@@ -84,9 +84,19 @@ static void add_destination(struct trace *t, const struct drain_key *k,
 
 void why_check_destination(struct trace *t)
 {
-	struct drain_key k = why_kernel_form(t, t->object->backend);
+	const struct vip_backend *b = t->object->backend;
+	struct drain_key k = why_kernel_form(t, b);
+	const struct destination *dest = why_find_destination(t->in->have, &k);
+	const char *mend;
+	char buf[ENDPOINT_STRLEN];
 
-	add_destination(t, &k, why_find_destination(t->in->have, &k), t->object->backend);
+	if (dest && dest->weight == 0 && why_health_words(t, b, &mend))
+		why_step(t, MARK_NOTE, NULL,
+			"destination %s, weight 0 because of its node; %u active connections, %u "
+			"inactive",
+			endpoint_format(&k.address, k.port, buf), dest->n_active, dest->n_inactive);
+	else
+		add_destination(t, &k, dest, b);
 }
 
 /* A VIP answers if one backend takes connections; what ails the others is told all the same. */

@@ -151,13 +151,47 @@ const char *why_health_words(
 	return NULL;
 }
 
+/* A backend that stays, and of whose node the overlay has something to say. True if it had. */
+static bool check_member(struct trace *t, const struct overlay_node *n)
+{
+	const struct vip_backend *b = t->object->backend;
+	bool gone = n && n->status == GOSSIP_STATUS_AGENTLESS;
+
+	if (!t->in->liveness || node_owns(t->in->node, &b->agent))
+		return false;
+	if (liveness_get_self(t->in->liveness) != GOSSIP_SELF_WELL)
+		why_step(t, MARK_NOTE, "vipctl doctor",
+			"this node is cut off, or in a small part of the cluster, and judges "
+			"nobody: "
+			"whether that node is down is not known here");
+	else if (!n)
+		why_step(t, MARK_NOTE, "vipctl doctor, here and there",
+			"its node is no member of the overlay: its death is noticed only when the "
+			"Mesos master does");
+	else if (gone || n->status == GOSSIP_STATUS_STALLED)
+		why_step(t, MARK_NOTE, "vipctl doctor, here and there",
+			"its node's vipd %s for %.0f s, its host answers: so it stays",
+			gone ? "has been gone" : "has not answered",
+			n->silent ? why_seconds_since(t, n->silent) : 0.0);
+	else
+		return false;
+	return true;
+}
+
 void why_check_health(struct trace *t)
 {
 	const struct vip_backend *b = t->object->backend;
+	const struct overlay_node *n =
+		t->in->liveness ? liveness_find(t->in->liveness, &b->agent) : NULL;
 	const char *mend, *why = why_health_words(t, b, &mend);
 
-	if (why)
+	if (why && n && n->status == GOSSIP_STATUS_DOWN && n->silent)
+		why_step(t, MARK_BAD, mend, "%s; for %.0f s now", why,
+			why_seconds_since(t, n->silent));
+	else if (why)
 		why_step(t, MARK_BAD, mend, "%s", why);
+	else if (check_member(t, n))
+		return;
 	else if (health_of(t, b) != HEALTH_UP)
 		why_step(t, MARK_NOTE, health_mend,
 			"its node is down, and so are all of this VIP's: all backends stay");

@@ -364,6 +364,8 @@ static void test_node_health(void **state)
 	w->in.n_healths = 1;
 	w->have->services[0]->destinations[0].weight = 0;
 	expect_blame(w, "redis.one", "its node is down");
+	expect_step(
+		w, "redis.one", "note", "weight 0 because of its node"); /* and no one's doing */
 	expect_step(w, NAME, "note", "its node is down");
 	expect_well(w, NAME);
 	down[0].until = 1; /* it is back, and held */
@@ -376,6 +378,40 @@ static void test_node_health(void **state)
 	w->in.n_healths = 2; /* all are down: all stay */
 	expect_blame(w, "redis.one", "10.0.0.5:31000 is missing");
 	expect_step(w, "redis.two", "note", "all backends stay");
+}
+
+/* What the overlay says of nodes whose backends stay. */
+static void test_member(void **state)
+{
+	static const struct health_options options = {.confirm = NSEC_PER_SEC};
+	struct world *w = *state;
+	struct liveness *l = liveness_new(&options);
+	struct overlay_node n = {.id = 1,
+		.status = GOSSIP_STATUS_UP,
+		.n_addresses = 1,
+		.addresses = {w->backends[0].agent},
+		.silent = NOW - 7 * NSEC_PER_SEC};
+
+	w->in.liveness = l;
+	expect_step(w, "redis.one", "note", "no member of the overlay");
+	liveness_node(l, &n, NOW);
+	expect_step(w, "redis.one", "ok", "not known to be down");
+	n.status = GOSSIP_STATUS_AGENTLESS;
+	liveness_node(l, &n, NOW);
+	expect_step(w, "redis.one", "note", "vipd has been gone for 7 s, its host answers");
+	n.status = GOSSIP_STATUS_STALLED;
+	liveness_node(l, &n, NOW);
+	expect_step(w, "redis.one", "note", "vipd has not answered for 7 s, its host answers");
+	expect_well(w, "redis.one");
+	n.status = GOSSIP_STATUS_DOWN;
+	liveness_node(l, &n, NOW);
+	w->in.healths = liveness_healths(l, &w->in.n_healths);
+	expect_blame(
+		w, "redis.one", "its node is down, so it gets no new connections; for 7 s now");
+	liveness_self(l, GOSSIP_SELF_CUT_OFF);
+	w->in.healths = liveness_healths(l, &w->in.n_healths);
+	expect_step(w, "redis.one", "note", "judges nobody");
+	liveness_free(l);
 }
 
 static void test_programming(void **state)
@@ -510,6 +546,7 @@ int main(void)
 		T(test_own_address),
 		T(test_name),
 		T(test_node_health),
+		T(test_member),
 		T(test_programming),
 		T(test_missing_parts),
 		T(test_missing_services),
