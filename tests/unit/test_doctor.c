@@ -587,6 +587,68 @@ static void test_node_is_down(void **state)
 	expect(w, "overlay", SEVERITY_WARNING, "1 node is down", "ping");
 }
 
+/* Who rotated the keys without this node looks stalled from here. */
+static void test_key_was_rotated_elsewhere(void **state)
+{
+	struct world *w = *state;
+
+	set_json(&w->f.nodes, "[{\"address\": \"10.0.0.2\", \"status\": \"stalled\"}]");
+	expect(w, "overlay", SEVERITY_WARNING, "does not get to run", "top");
+	findings_done(&w->out);
+	findings_init(&w->out);
+	set_json(&w->f.links, "{\"links\": [], \"transport\": {\"unknown_key\": 9}}");
+	expect(w, "overlay", SEVERITY_ERROR, "not understood here: another key", "sha256sum");
+}
+
+/* A node that lost its state_dir is not a stalled one as well. */
+static void test_earlier_id(void **state)
+{
+	struct world *w = *state;
+
+	set_json(&w->f.nodes, "[{\"address\": \"10.0.0.2\", \"status\": \"stalled\"},"
+			      " {\"address\": \"10.0.0.2\", \"status\": \"up\"}]");
+	checks_run(&w->f, &w->out);
+	assert_int_equal(w->out.worst, SEVERITY_NOTE);
+	assert_non_null(strstr(json_object_to_json_string(w->out.list), "1 earlier id of nodes"));
+}
+
+static void test_node_flaps(void **state)
+{
+	struct world *w = *state;
+
+	set_json(&w->f.nodes, "[{\"address\": \"10.0.0.2\", \"status\": \"up\", \"held\": true,"
+			      " \"flaps\": 5}]");
+	expect(w, "overlay", SEVERITY_WARNING, "1 node goes down again and again", "network");
+}
+
+static void test_alone(void **state)
+{
+	struct world *w = *state;
+
+	set_part(w->f.status, "overlay", "{\"on\": true, \"self\": \"well\", \"up\": 0}");
+	set_json(&w->f.nodes, "[{\"address\": \"10.0.0.1\", \"self\": true, \"status\": \"up\"}]");
+	w->peers[0].dial = DIAL_SILENT;
+	checks_run(&w->f, &w->out); /* `peers` says why */
+	assert_non_null(strstr(json_object_to_json_string(w->out.list), "alone in the overlay"));
+}
+
+static void test_packets_get_lost(void **state)
+{
+	struct world *w = *state;
+
+	set_json(&w->f.links, "{\"links\": [{\"address\": \"10.0.0.2\", \"loss\": 0.5},"
+			      " {\"address\": \"10.0.0.3\", \"loss\": 0.02},"
+			      " {\"address\": \"10.0.0.4\", \"loss\": 0}]}");
+	expect(w, "peers", SEVERITY_WARNING, "packets get lost on 1 of this node's 3 links",
+		"those nodes' network");
+	findings_done(&w->out);
+	findings_init(&w->out);
+	set_json(&w->f.links, "{\"links\": [{\"address\": \"10.0.0.2\", \"loss\": 0.5},"
+			      " {\"address\": \"10.0.0.3\", \"loss\": 0.3},"
+			      " {\"address\": \"10.0.0.4\", \"loss\": 0}]}");
+	expect(w, "peers", SEVERITY_WARNING, "probably here", "this node's network");
+}
+
 static void test_cut_off(void **state)
 {
 	struct world *w = *state;
@@ -759,6 +821,11 @@ int main(void)
 		T(test_key_is_none),
 		T(test_overlay_is_off),
 		T(test_node_is_down),
+		T(test_key_was_rotated_elsewhere),
+		T(test_earlier_id),
+		T(test_node_flaps),
+		T(test_alone),
+		T(test_packets_get_lost),
 		T(test_cut_off),
 		T(test_port_is_blocked),
 		T(test_udp_is_blocked),

@@ -14,6 +14,8 @@
 #define NAMED_MAX 5 /* nodes that one finding names; of more it tells the number */
 /* A vipd that has run for so long is a member if it can be. */
 #define JOINED_S 3.0
+/* From this loss on a link is told. A restart or a cut that is over leaves less in the estimate. */
+#define LOSSY 0.2
 
 static bool is_insecure(const struct facts *f)
 {
@@ -117,46 +119,150 @@ static void names_end(struct names *list)
 	free(old);
 }
 
-/* The members with this status. Caller frees; NULL: none. */
-static char *name_members(const struct facts *f, const char *status, size_t *ret_n)
+static bool has_status(json_object *member, const char *status)
+{
+	return strcmp(get_text(member, "status", ""), status) == 0;
+}
+
+/* A node whose state_dir was lost has a new id; the old one is not heard from any more. */
+static bool is_replaced(const struct facts *f, json_object *member)
+{
+	const char *address = get_text(member, "address", "?");
+
+	for (size_t i = 0; i < get_length(f->nodes); i++) {
+		json_object *m = json_object_array_get_idx(f->nodes, i);
+
+		if (m != member && has_status(m, "up") && !has_status(member, "up") &&
+			strcmp(get_text(m, "address", ""), address) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The members with this status. */
+static struct names name_members(const struct facts *f, const char *status)
 {
 	struct names list = {0};
 
 	for (size_t i = 0; i < get_length(f->nodes); i++) {
 		json_object *m = json_object_array_get_idx(f->nodes, i);
 
-		if (strcmp(get_text(m, "status", ""), status) == 0)
+		if (has_status(m, status) && !is_replaced(f, m))
 			names_add(&list, get_text(m, "address", "?"));
 	}
 	names_end(&list);
-	*ret_n = list.n;
-	return list.text;
+	return list;
+}
+
+static void add_replaced(const struct facts *f, struct findings *out)
+{
+	struct names list = {0};
+
+	for (size_t i = 0; i < get_length(f->nodes); i++) {
+		json_object *m = json_object_array_get_idx(f->nodes, i);
+
+		if (is_replaced(f, m))
+			names_add(&list, get_text(m, "address", "?"));
+	}
+	names_end(&list);
+	if (list.n)
+		findings_add(out, SEVERITY_NOTE, list.text, NULL,
+			"%zu earlier id%s of nodes that are up %s still listed: a state_dir was "
+			"lost; forgotten after `forget_after`",
+			list.n, list.n == 1 ? "" : "s", list.n == 1 ? "is" : "are");
+	free(list.text);
+}
+
+/* Back, and not trusted yet. */
+static void add_held(const struct facts *f, struct findings *out)
+{
+	struct names list = {0};
+
+	for (size_t i = 0; i < get_length(f->nodes); i++) {
+		json_object *m = json_object_array_get_idx(f->nodes, i);
+		char *text = textf(
+			"%s (%" PRId64 " times)", get_text(m, "address", "?"), get_int(m, "flaps"));
+
+		if (get_bool(m, "held"))
+			names_add(&list, text);
+		free(text);
+	}
+	names_end(&list);
+	if (list.n)
+		findings_add(out, SEVERITY_WARNING, list.text,
+			"see to their network (ping, cables, duplex), and what restarts them",
+			"%zu node%s down again and again: up now, and without new connections for "
+			"a "
+			"while",
+			list.n, list.n == 1 ? " goes" : "s go");
+	free(list.text);
+}
+
+/* Packets that others sent and that this node does not understand; theirs look stalled from here. */
+static int64_t count_refused(const struct facts *f)
+{
+	json_object *t = get(f->links, "transport");
+
+	return get_int(t, "unknown_key") + get_int(t, "forged");
+}
+
+static void add_stalled(const struct facts *f, struct findings *out)
+{
+	struct names list = name_members(f, "stalled");
+	int64_t n_refused = count_refused(f);
+	char *evidence = NULL, *mend = NULL;
+
+	if (list.n && n_refused) {
+		evidence = textf("%s; since its start this vipd has refused %" PRId64
+				 " packets for their key or cluster's name",
+			list.text, n_refused);
+		mend = textf("compare on both nodes: sha256sum %s; if they differ, copy the newer, "
+			     "then: systemctl reload vipd; else see what starves them (top, dmesg)",
+			facts_config(f, "key_file", "/etc/vipd/key"));
+		findings_add(out, SEVERITY_ERROR, evidence, mend,
+			"the vipd%s of %zu node%s not understood here: another key, or it does not "
+			"get "
+			"to run",
+			list.n == 1 ? "" : "s", list.n, list.n == 1 ? " is" : "s are");
+	} else if (list.n) {
+		findings_add(out, SEVERITY_WARNING, list.text,
+			"see what starves them of processor time or memory (top, dmesg)",
+			"the vipd%s of %zu node%s not get to run", list.n == 1 ? "" : "s", list.n,
+			list.n == 1 ? " does" : "s do");
+	}
+	free(evidence);
+	free(mend);
+	free(list.text);
 }
 
 static void add_members(const struct facts *f, struct findings *out)
 {
-	size_t n;
-	char *names = name_members(f, "down", &n);
+	struct names down = name_members(f, "down"), gone = name_members(f, "agentless");
 
-	if (n)
-		findings_add(out, SEVERITY_WARNING, names,
+	if (down.n)
+		findings_add(out, SEVERITY_WARNING, down.text,
 			"see to these hosts and the network to them (ping); what is gone for good "
 			"is forgotten after `forget_after`",
-			"%zu node%s down", n, n == 1 ? " is" : "s are");
-	free(names);
-	names = name_members(f, "agentless", &n);
-	if (n)
-		findings_add(out, SEVERITY_WARNING, names,
+			"%zu node%s down", down.n, down.n == 1 ? " is" : "s are");
+	if (gone.n)
+		findings_add(out, SEVERITY_WARNING, gone.text,
 			"on each of them: systemctl restart vipd; journalctl -u vipd -e",
-			"%zu node%s alive without a vipd", n, n == 1 ? " is" : "s are");
-	free(names);
-	names = name_members(f, "stalled", &n);
-	if (n)
-		findings_add(out, SEVERITY_WARNING, names,
-			"see what starves them of processor time or memory (top, dmesg)",
-			"the vipd%s of %zu node%s not get to run", n == 1 ? "" : "s", n,
-			n == 1 ? " does" : "s do");
-	free(names);
+			"%zu node%s alive without a vipd", gone.n, gone.n == 1 ? " is" : "s are");
+	add_stalled(f, out);
+	add_held(f, out);
+	add_replaced(f, out);
+	free(down.text);
+	free(gone.text);
+}
+
+/* Agents are known, and none of them is a member. */
+static void add_alone(const struct facts *f, json_object *overlay, struct findings *out)
+{
+	if (f->n_peers && get_length(f->nodes) <= 1 && !get_int(overlay, "up") &&
+		get_seconds(f->status, "uptime") >= JOINED_S)
+		findings_add(out, SEVERITY_WARNING, NULL, "the check `peers` says why",
+			"this node is alone in the overlay: a dead node is noticed only when the "
+			"Mesos master does");
 }
 
 static void add_self(json_object *overlay, struct findings *out)
@@ -192,6 +298,7 @@ void check_overlay(const struct facts *f, struct findings *out)
 		return;
 	}
 	add_self(overlay, out);
+	add_alone(f, overlay, out);
 	add_members(f, out);
 	if (get_length(out->list) == before)
 		findings_add(out, SEVERITY_OK, NULL, NULL, "this node and %" PRId64 " other%s up",
@@ -200,13 +307,13 @@ void check_overlay(const struct facts *f, struct findings *out)
 
 /* --- ports between the nodes ---------------------------------------------------- */
 
-/* The member with this address; NULL: none. */
+/* The member with this address, not an earlier id of it; NULL: none. */
 static json_object *find_member(const struct facts *f, const char *address)
 {
 	for (size_t i = 0; i < get_length(f->nodes); i++) {
 		json_object *m = json_object_array_get_idx(f->nodes, i);
 
-		if (strcmp(get_text(m, "address", ""), address) == 0)
+		if (strcmp(get_text(m, "address", ""), address) == 0 && !is_replaced(f, m))
 			return m;
 	}
 	return NULL;
@@ -260,14 +367,17 @@ static void add_blocked(
 static void add_strangers(const struct facts *f, const struct names *list, struct findings *out)
 {
 	json_object *t = get(f->links, "transport");
-	char *evidence =
-		textf("they accept connections, and are no members; since its start this vipd "
-		      "has refused %" PRId64 " packets with an unknown key, %" PRId64
-		      " that did not fit the key and the cluster's name",
-			get_int(t, "unknown_key"), get_int(t, "forged"));
-	char *mend = textf("compare on both nodes: sha256sum %s; vipd --check-config | grep -e "
-			   "cluster -e insecure; make them the same, then: systemctl restart vipd",
-		facts_config(f, "key_file", "/etc/vipd/key"));
+	char *evidence = textf(
+		"they accept connections, and are no members; since its start this vipd "
+		"has refused %" PRId64 " packets with an unknown key, %" PRId64
+		" that did not fit the key and the cluster's name, and %" PRId64
+		" greetings failed",
+		get_int(t, "unknown_key"), get_int(t, "forged"), get_int(t, "handshakes_failed"));
+	char *mend =
+		textf("compare on both nodes: sha256sum %s; vipd --check-config | grep -e "
+		      "cluster -e insecure; make them the same, then: systemctl restart vipd. If "
+		      "they are: its log says whether its state_dir is another node's copy",
+			facts_config(f, "key_file", "/etc/vipd/key"));
 
 	findings_add(out, SEVERITY_ERROR, evidence, mend,
 		"%s: what listens there on the overlay's port is not of this overlay; a vipd with "
@@ -307,24 +417,53 @@ static void judge_peers(const struct facts *f, unsigned int port, struct finding
 		free(fates[i].text);
 }
 
-static void judge_links(const struct facts *f, unsigned int port, struct findings *out)
+static void add_tcp_only(const struct names *list, unsigned int port, struct findings *out)
 {
-	json_object *links = get(f->links, "links");
 	char *mend = textf("let UDP port %u through as well, in both directions: iptables -I INPUT "
 			   "-p udp --dport %u -j ACCEPT",
 		port, port);
 
+	findings_add(out, SEVERITY_WARNING, "heartbeats come by TCP, and none by UDP", mend,
+		"UDP port %u to or from %s is blocked, so %s death is noticed later", port,
+		list->text, list->n == 1 ? "its" : "their");
+	free(mend);
+}
+
+static void add_lossy(const struct names *list, size_t n_links, struct findings *out)
+{
+	bool own = n_links > 2 && 2 * list->n > n_links;
+
+	findings_add(out, SEVERITY_WARNING, list->text,
+		own ? "see to this node's network: ip -s link; ethtool -S; vipctl links"
+		    : "see to those nodes' network: ip -s link; ethtool -S; vipctl links there",
+		"packets get lost on %zu of this node's %zu links%s", list->n, n_links,
+		own ? ": the trouble is probably here" : "");
+}
+
+static void judge_links(const struct facts *f, unsigned int port, struct findings *out)
+{
+	json_object *links = get(f->links, "links");
+	struct names tcp_only = {0}, lossy = {0};
+
 	for (size_t i = 0; i < get_length(links); i++) {
 		json_object *l = json_object_array_get_idx(links, i);
+		double loss = get_seconds(l, "loss");
+		char *text = textf("%s (%.0f %%)", get_text(l, "address", "?"), 1e2 * loss);
 
 		if (get_bool(l, "tcp_only"))
-			findings_add(out, SEVERITY_WARNING,
-				"heartbeats come by TCP, and none by UDP", mend,
-				"UDP port %u to or from %s is blocked, so its death is noticed "
-				"later",
-				port, get_text(l, "address", "?"));
+			names_add(&tcp_only, get_text(l, "address", "?"));
+		else if (loss >= LOSSY)
+			names_add(&lossy, text);
+		free(text);
 	}
-	free(mend);
+	names_end(&tcp_only);
+	names_end(&lossy);
+	if (tcp_only.n)
+		add_tcp_only(&tcp_only, port, out);
+	if (lossy.n)
+		add_lossy(&lossy, get_length(links), out);
+	free(tcp_only.text);
+	free(lossy.text);
 }
 
 void check_peers(const struct facts *f, struct findings *out)
