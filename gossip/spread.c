@@ -171,11 +171,11 @@ static struct rumour *rumour_new(struct gossip *g, uint16_t owner, bool urgent, 
 	return r;
 }
 
-/* Beyond DELTAS_MAX, the owner's record says it shorter. True if a whole record waits now. */
-static bool rumours_collapse(struct gossip *g, uint16_t owner)
+/* Beyond DELTAS_MAX, the owner's record says it shorter; `urgent`: what is said now. True if a whole
+ * record waits now. */
+static bool rumours_collapse(struct gossip *g, uint16_t owner, bool urgent)
 {
 	unsigned n = 0;
-	bool urgent = false;
 
 	for (size_t i = 0; i < g->n_rumours; i++)
 		n += g->rumours[i].owner == owner;
@@ -206,7 +206,7 @@ void rumour_add_delta(struct gossip *g, const struct wire_item *item, uint16_t o
 {
 	struct rumour *r;
 
-	if (rumours_collapse(g, owner))
+	if (rumours_collapse(g, owner, urgent))
 		return;
 	r = rumour_new(g, owner, urgent, item->delta.base);
 	if (!r)
@@ -264,7 +264,8 @@ void rumour_own(struct gossip *g, const struct wire_lost *said, uint16_t subject
 		}
 	} else {
 		g->news_link = NONE; /* whatever made us change: nobody knows of this yet */
-		r = rumours_collapse(g, g->self) ? NULL : rumour_new(g, g->self, urgent, base);
+		r = rumours_collapse(g, g->self, urgent) ? NULL
+							 : rumour_new(g, g->self, urgent, base);
 		g->news_link = news_link;
 		g->exposed = false;
 		if (!r)
@@ -303,6 +304,8 @@ static void rumour_known(struct gossip *g, const struct wire_item *item, uint16_
 static void rumour_item(struct gossip *g, const struct rumour *r, struct wire_item *ret)
 {
 	if (r->n_ops == 0) {
+		/* As it is now, with what later deltas of ours say too. */
+		g->exposed |= r->owner == g->self;
 		record_item(g, r->owner, ret);
 		return;
 	}
