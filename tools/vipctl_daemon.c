@@ -167,8 +167,24 @@ static void show_firewall(json_object *firewall, bool observing)
 			get_text(firewall, "error", "not seen to yet"));
 }
 
+/* "; key 3f", or "; key 3f, understands also a1" */
+static void show_keys(json_object *keys)
+{
+	size_t n = json_object_array_length(keys);
+
+	for (size_t i = 0; i < n; i++)
+		printf("%s%s",
+			i == 0   ? "; key "
+			: i == 1 ? ", understands also "
+				 : ", ",
+			json_object_get_string(json_object_array_get_idx(keys, i)));
+}
+
 static void show_overlay(json_object *overlay)
 {
+	const char *self = get_text(overlay, "self", "well");
+	char buf[32];
+
 	if (!get_bool(overlay, "on")) {
 		printf("Overlay   off: %s\n", get_text(overlay, "off_because", "?"));
 		return;
@@ -181,10 +197,17 @@ static void show_overlay(json_object *overlay)
 		printf(", %" PRId64 " without vipd", get_int(overlay, "agentless"));
 	if (get_int(overlay, "down"))
 		printf(", %" PRId64 " DOWN", get_int(overlay, "down"));
+	if (get(overlay, "keys"))
+		show_keys(get(overlay, "keys"));
 	puts(get_bool(overlay, "insecure") ? "; INSECURE" : "");
-	if (strcmp(get_text(overlay, "self", "well"), "well") != 0)
-		printf("          this node is %s: it judges nobody\n",
-			get_text(overlay, "self", "?"));
+	if (strcmp(self, "well") != 0)
+		printf("          this node is %s: it judges nobody, the others are as they were "
+		       "last heard of\n",
+			strcmp(self, "minority") == 0 ? "in a small part of the cluster" : self);
+	if (get(overlay, "id_conflict"))
+		printf("          ANOTHER VIPD speaks as this node, %s ago last: was its state_dir "
+		       "copied? (vipctl doctor)\n",
+			time_text(get_seconds(overlay, "id_conflict"), buf));
 	if (get_int(overlay, "vips_all_down"))
 		printf("          %" PRId64
 		       " VIPs have backends on down nodes only, and keep them\n",

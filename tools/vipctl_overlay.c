@@ -18,27 +18,39 @@ static enum style style_of_status(const char *status)
 
 static int show_members(json_object *nodes)
 {
-	static const char *const headings[] = {"ADDRESS", "STATUS", "LINKS", "VIPD", "ID", ""};
-	struct columns *c = columns_new(6, headings);
+	static const char *const headings[] = {
+		"ADDRESS", "STATUS", "SILENT", "LINKS", "VIPD", "ID", ""};
+	struct columns *c = columns_new(7, headings);
 
 	for (size_t i = 0; i < json_object_array_length(nodes); i++) {
 		json_object *n = json_object_array_get_idx(nodes, i);
-		const char *note = get_bool(n, "self")               ? "this node"
-				   : get_bool(n, "backends_removed") ? "its backends are removed"
-								     : "";
+		const char *tested_by = get_text(n, "tested_by", NULL);
+		bool removed = get_bool(n, "backends_removed");
 		char time[32];
 
 		columns_add(c, "%s", get_text(n, "address", "?"));
 		columns_add(c, "%s", get_text(n, "status", "?"));
 		columns_style(c, style_of_status(get_text(n, "status", "?")));
-		columns_add(c, "%zu", json_object_array_length(get(n, "neighbours")));
+		columns_add(c, "%s",
+			get(n, "silent") ? time_text(get_seconds(n, "silent"), time) : "-");
+		/* Of one that is not up they are what it said last. */
+		if (strcmp(get_text(n, "status", "?"), "up") == 0)
+			columns_add(c, "%zu", json_object_array_length(get(n, "neighbours")));
+		else
+			columns_add(c, "-");
 		columns_add(c, "%s", get_text(n, "software", "-"));
 		columns_add(c, "%s", get_text(n, "id", "?"));
 		if (get_bool(n, "held"))
 			columns_add(c, "went down %" PRIi64 " times: held down for %s more",
 				get_int(n, "flaps"), time_text(get_seconds(n, "held_for"), time));
+		else if (get_bool(n, "self"))
+			columns_add(c, "this node");
+		else if (get_bool(n, "replaced"))
+			columns_add(c, "an earlier id of this address");
 		else
-			columns_add(c, "%s", note);
+			columns_add(c, "%s%s%s%s", removed ? "its backends are removed" : "",
+				removed && tested_by ? "; " : "", tested_by ? "tested by " : "",
+				tested_by ? tested_by : "");
 	}
 	columns_print(c, stdout, 0);
 	return 0;

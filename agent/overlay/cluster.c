@@ -38,6 +38,10 @@ struct cluster {
 	struct gossip_addr *remembered, *agents;
 	nsec_t log_second;
 	size_t n_logged;
+	bool told_alone;
+	nsec_t conflict; /* when another vipd spoke as this node last; 0: never */
+	size_t n_key_ids;
+	uint8_t key_ids[KEYS_MAX];
 	uint64_t id; /* this node's, once the overlay was on */
 	bool master; /* this node has one */
 	size_t n_masters;
@@ -47,6 +51,17 @@ struct cluster {
 const char *cluster_off(const struct cluster *c)
 {
 	return c->off;
+}
+
+const uint8_t *cluster_key_ids(const struct cluster *c, size_t *ret_n)
+{
+	*ret_n = c->overlay && !c->config->insecure ? c->n_key_ids : 0;
+	return c->key_ids;
+}
+
+nsec_t cluster_conflict(const struct cluster *c)
+{
+	return c->conflict;
 }
 
 struct liveness *cluster_liveness(struct cluster *c)
@@ -109,16 +124,65 @@ static bool may_log(struct cluster *c)
 	return ++c->n_logged <= LOGGED_PER_SECOND;
 }
 
+static const char *name_node(const struct overlay_node *n, char buf[static IP_ADDR_STRLEN])
+{
+	return n && n->n_addresses ? ip_addr_format(&n->addresses[0], buf) : "?";
+}
+
+static double seconds_since(nsec_t when)
+{
+	nsec_t now = now_ns();
+
+	return when && now > when ? (double)(now - when) / (double)NSEC_PER_SEC : 0.0;
+}
+
+/* Who found it down: one of several, so that a sick observer shows. */
+static const char *name_accuser(
+	const struct cluster *c, uint64_t id, char buf[static IP_ADDR_STRLEN])
+{
+	return id == c->id ? "this node" : name_node(liveness_get(c->liveness, id), buf);
+}
+
+static void log_status(const struct cluster *c, const struct overlay_node *n, nsec_t since)
+{
+	char buf[IP_ADDR_STRLEN], accuser[IP_ADDR_STRLEN];
+	const char *address = name_node(n, buf);
+
+	switch (n->status) {
+	case GOSSIP_STATUS_DOWN:
+		log_notice(
+			"overlay: node %s is down: no answer from its vipd and its host%s%s, for "
+			"%.2f s",
+			address, n->accuser ? ", tested by " : "",
+			n->accuser ? name_accuser(c, n->accuser, accuser) : "",
+			seconds_since(n->missed ? n->missed : n->silent));
+		return;
+	case GOSSIP_STATUS_AGENTLESS:
+	case GOSSIP_STATUS_STALLED:
+		log_notice(
+			"overlay: node %s is %s: its vipd %s, its host answers, its backends stay",
+			address, gossip_status_name(n->status),
+			n->status == GOSSIP_STATUS_AGENTLESS ? "is gone" : "does not answer");
+		return;
+	case GOSSIP_STATUS_UP:
+		if (since) {
+			log_notice("overlay: node %s is up again, after %.1f s", address,
+				seconds_since(since));
+			return;
+		}
+		break;
+	case GOSSIP_STATUS_UNKNOWN:
+		break;
+	}
+	log_notice("overlay: node %s is %s", address, gossip_status_name(n->status));
+}
+
 static void tell_status(
 	struct cluster *c, const struct overlay_node *n, enum gossip_status before, nsec_t since)
 {
-	char address[IP_ADDR_STRLEN] = "?";
-
 	if (!may_log(c))
 		return;
-	if (n->n_addresses)
-		ip_addr_format(&n->addresses[0], address);
-	log_notice("overlay: node %s is %s", address, gossip_status_name(n->status));
+	log_status(c, n, since);
 	c->handler.status(c->handler.userdata, n, before, since);
 }
 
@@ -200,11 +264,8 @@ struct overlay *cluster_overlay(struct cluster *c)
 static void on_node(void *userdata, const struct overlay_node *node)
 {
 	struct cluster *c = userdata;
-	const struct overlay_node *known =
-		node->n_addresses ? liveness_find(c->liveness, &node->addresses[0]) : NULL;
+	const struct overlay_node *known = liveness_get(c->liveness, node->id);
 
-	if (known && known->id != node->id)
-		known = NULL;
 	if (!known || known->status != node->status)
 		tell_status(c, node, known ? known->status : GOSSIP_STATUS_UNKNOWN,
 			known ? known->silent : 0);
@@ -221,7 +282,15 @@ static void on_forgotten(void *userdata, uint64_t id)
 	judged(c, liveness_forgotten(c->liveness, id, now), now);
 }
 
-static void on_self(void *userdata, enum gossip_self self)
+static bool knows_nobody(const struct cluster *c)
+{
+	return !liveness_count(c->liveness, GOSSIP_STATUS_UP) &&
+	       !liveness_count(c->liveness, GOSSIP_STATUS_STALLED) &&
+	       !liveness_count(c->liveness, GOSSIP_STATUS_AGENTLESS) &&
+	       !liveness_count(c->liveness, GOSSIP_STATUS_DOWN);
+}
+
+static const char *self_text(const struct cluster *c, enum gossip_self self)
 {
 	static const char *const texts[] = {
 		[GOSSIP_SELF_WELL] = "this node is part of the cluster again, and judges others",
@@ -231,17 +300,31 @@ static void on_self(void *userdata, enum gossip_self self)
 		[GOSSIP_SELF_CUT_OFF] = "this node is cut off: it judges nobody, and goes on using "
 					"all backends",
 	};
+
+	if (!knows_nobody(c))
+		return texts[self];
+	/* It has just started. */
+	return self == GOSSIP_SELF_WELL ? "this node is part of the cluster, and judges others"
+					: "no other node is found yet, and none is judged";
+}
+
+static void on_self(void *userdata, enum gossip_self self)
+{
 	struct cluster *c = userdata;
+	const char *text = self_text(c, self);
 
 	if (liveness_get_self(c->liveness) != self) {
-		log_notice("overlay: %s", texts[self]);
-		c->handler.self(c->handler.userdata, self, texts[self]);
+		log_notice("overlay: %s", text);
+		c->handler.self(c->handler.userdata, self, text);
 	}
 	judged(c, liveness_self(c->liveness, self), now_ns());
 }
 
 static void on_conflict(void *userdata)
 {
+	struct cluster *c = userdata;
+
+	c->conflict = now_ns();
 	log_error(
 		"overlay: another vipd speaks as this node, from a later start; was its state_dir "
 		"copied from here? Remove the file `node` there or here, and restart that vipd");
@@ -416,9 +499,23 @@ static void save_remembered(struct cluster *c)
 	overlay_snapshot_free(s);
 }
 
+/* Whoever finds nobody, although there are others, says so once. */
+static void tell_alone(struct cluster *c)
+{
+	size_t n = c->config->contacts.n + c->n_agents + c->n_remembered;
+	bool alone = c->overlay && n && knows_nobody(c);
+
+	if (alone && !c->told_alone)
+		log_warning("overlay: no other node found by now, of %zu to ask: another key or "
+			    "cluster's name, or port %u is blocked; vipctl doctor says which",
+			n, (unsigned int)c->config->overlay_port);
+	c->told_alone = alone;
+}
+
 static int on_remember(sd_event_source *s, uint64_t usec, void *userdata)
 {
 	save_remembered(userdata);
+	tell_alone(userdata);
 	sd_event_source_set_time_relative(s, REMEMBER / NSEC_PER_USEC);
 	return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
 }
@@ -441,6 +538,14 @@ static int read_keys(struct cluster *c, struct keys *ret)
 	free(c->off);
 	c->off = error;
 	return r == -ENOENT ? 1 : r;
+}
+
+/* By the ids, which stand in clear in every packet, an operator compares nodes. */
+static void note_keys(struct cluster *c, const struct keys *keys)
+{
+	c->n_key_ids = keys->n;
+	for (size_t i = 0; i < keys->n; i++)
+		c->key_ids[i] = keys->list[i].id;
 }
 
 /* All addresses that others may know this node by: the main ones first. */
@@ -531,6 +636,7 @@ static int try_open(struct cluster *c)
 		return r;
 	}
 	c->off = off;
+	note_keys(c, &keys);
 	r = open_overlay(c, &keys);
 	keys_wipe(&keys);
 	if (r < 0) {
@@ -659,10 +765,14 @@ void cluster_reload(struct cluster *c)
 
 	if (!c->overlay && try_open(c) < 0)
 		log_error("overlay: %s", c->off);
-	if (c->overlay && read_keys(c, &keys) == 0)
+	if (c->overlay && read_keys(c, &keys) == 0) {
 		overlay_set_keys(c->overlay, &keys);
-	else if (c->overlay)
+		note_keys(c, &keys);
+		log_notice("overlay: %zu key%s read: %02x sends", keys.n, keys.n == 1 ? "" : "s",
+			keys.list[0].id);
+	} else if (c->overlay) {
 		log_error("overlay: the keys stay as they are: %s", c->off);
+	}
 	if (c->overlay)
 		free(STEAL(c->off));
 	keys_wipe(&keys);

@@ -49,6 +49,10 @@ void cluster_reload(struct cluster *c);
 
 /* Why the overlay is off; NULL if it is on. */
 const char *cluster_off(const struct cluster *c);
+/* The ids of the keys in force; the first one sends. None without. */
+const uint8_t *cluster_key_ids(const struct cluster *c, size_t *ret_n);
+/* When another vipd spoke as this node last, from a later start; 0: never. */
+nsec_t cluster_conflict(const struct cluster *c);
 struct liveness *cluster_liveness(struct cluster *c);
 /* What the overlay knows now; NULL if it is off or does not answer. Caller frees. */
 struct overlay_snapshot *cluster_snapshot(struct cluster *c);

@@ -215,6 +215,14 @@ const struct overlay_node *liveness_find(const struct liveness *l, const struct 
 	return found;
 }
 
+const struct overlay_node *liveness_get(const struct liveness *l, uint64_t id)
+{
+	struct known *k;
+
+	HASH_FIND(hh, l->nodes, &id, sizeof(id), k);
+	return k ? &k->node : NULL;
+}
+
 size_t liveness_count(const struct liveness *l, enum gossip_status status)
 {
 	const struct known *k;

@@ -27,4 +27,6 @@ enum gossip_self liveness_get_self(const struct liveness *l);
 const struct node_health *liveness_healths(const struct liveness *l, size_t *ret_n);
 /* The overlay's node with this address, preferring one that is up; NULL: none names it. */
 const struct overlay_node *liveness_find(const struct liveness *l, const struct ip_addr *address);
+/* The overlay's node with this id; NULL: not known. */
+const struct overlay_node *liveness_get(const struct liveness *l, uint64_t id);
 size_t liveness_count(const struct liveness *l, enum gossip_status status);

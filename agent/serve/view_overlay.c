@@ -13,6 +13,31 @@ static void put_id(json_object *o, const char *key, uint64_t id)
 	put_string(o, key, text);
 }
 
+/* What is known of one that is not up: for how long, who tested it, and whether the node at its
+ * address is up under a new id. */
+static void put_silence(const struct daemon *d, const struct overlay_snapshot *s, json_object *o,
+	const struct gossip_member *m)
+{
+	const struct liveness *l = cluster_liveness(d->cluster);
+	const struct overlay_node *n = liveness_get(l, m->id), *now;
+	struct ip_addr address = overlay_ip(&m->address);
+
+	if (!n || n->status == GOSSIP_STATUS_UP)
+		return;
+	now = liveness_find(l, &address);
+	put_bool(o, "replaced",
+		node_owns(&d->node, &address) ||
+			(now && now != n && now->status == GOSSIP_STATUS_UP));
+	if (n->silent)
+		put_age(o, "silent", n->silent);
+	for (size_t i = 0; i < s->n_members; i++)
+		if (n->accuser && s->members[i].id == n->accuser) {
+			struct ip_addr a = overlay_ip(&s->members[i].address);
+
+			put_address(o, "tested_by", &a);
+		}
+}
+
 static json_object *member_view(const struct daemon *d, const struct overlay_snapshot *s, size_t i)
 {
 	const struct gossip_member *m = &s->members[i];
@@ -28,6 +53,7 @@ static json_object *member_view(const struct daemon *d, const struct overlay_sna
 	put_address(o, "address", &a);
 	put_int(o, "port", m->address.port);
 	put_string(o, "status", gossip_status_name(m->id == s->id ? GOSSIP_STATUS_UP : m->status));
+	put_silence(d, s, o, m);
 	put_id(o, "incarnation", m->incarnation);
 	put_int(o, "version", m->version);
 	put_string(o, "software", *node->version ? node->version : NULL);

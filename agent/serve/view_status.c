@@ -45,6 +45,9 @@ static void put_version(json_object *o, const char *key, const struct version *v
 	put_string(o, key, v->term ? text : NULL);
 }
 
+/* For how long it is told that another vipd spoke as this node: longer than until it does so again. */
+#define CONFLICT_TOLD (600 * NSEC_PER_SEC)
+
 /* What comes by the overlay; null without one. */
 json_object *view_publisher(struct daemon *d)
 {
@@ -219,9 +222,25 @@ static const char *self_name(enum gossip_self self)
 	return "?";
 }
 
+/* As two hexadecimal digits each; the first one sends. */
+static json_object *key_ids(const struct daemon *d)
+{
+	json_object *list = json_object_new_array();
+	size_t n;
+	const uint8_t *ids = cluster_key_ids(d->cluster, &n);
+	char text[3];
+
+	for (size_t i = 0; i < n; i++) {
+		snprintf(text, sizeof(text), "%02x", ids[i]);
+		json_object_array_add(list, json_object_new_string(text));
+	}
+	return list;
+}
+
 static json_object *overlay_view(const struct daemon *d)
 {
 	const struct liveness *l = cluster_liveness(d->cluster);
+	nsec_t conflict = cluster_conflict(d->cluster);
 	json_object *o = json_object_new_object();
 	size_t n, n_out = 0;
 	const struct node_health *healths = liveness_healths(l, &n);
@@ -231,6 +250,9 @@ static json_object *overlay_view(const struct daemon *d)
 	put_bool(o, "on", !cluster_off(d->cluster));
 	put_string(o, "off_because", cluster_off(d->cluster));
 	put_bool(o, "insecure", d->config->insecure);
+	json_object_object_add(o, "keys", key_ids(d));
+	if (conflict && now_ns() - conflict < CONFLICT_TOLD)
+		put_age(o, "id_conflict", conflict);
 	put_string(o, "self", self_name(liveness_get_self(l)));
 	put_int(o, "up", liveness_count(l, GOSSIP_STATUS_UP));
 	put_int(o, "stalled", liveness_count(l, GOSSIP_STATUS_STALLED));

@@ -605,8 +605,9 @@ static void test_earlier_id(void **state)
 {
 	struct world *w = *state;
 
-	set_json(&w->f.nodes, "[{\"address\": \"10.0.0.2\", \"status\": \"stalled\"},"
-			      " {\"address\": \"10.0.0.2\", \"status\": \"up\"}]");
+	set_json(&w->f.nodes,
+		"[{\"address\": \"10.0.0.2\", \"status\": \"stalled\", \"replaced\": true},"
+		" {\"address\": \"10.0.0.2\", \"status\": \"up\"}]");
 	checks_run(&w->f, &w->out);
 	assert_int_equal(w->out.worst, SEVERITY_NOTE);
 	assert_non_null(strstr(json_object_to_json_string(w->out.list), "1 earlier id of nodes"));
@@ -647,6 +648,15 @@ static void test_packets_get_lost(void **state)
 			      " {\"address\": \"10.0.0.3\", \"loss\": 0.3},"
 			      " {\"address\": \"10.0.0.4\", \"loss\": 0}]}");
 	expect(w, "peers", SEVERITY_WARNING, "probably here", "this node's network");
+}
+
+static void test_state_dir_was_copied(void **state)
+{
+	struct world *w = *state;
+
+	set_part(w->f.status, "overlay",
+		"{\"on\": true, \"self\": \"well\", \"up\": 1, \"id_conflict\": 3.5}");
+	expect(w, "overlay", SEVERITY_ERROR, "another vipd speaks as this node", "remove `node`");
 }
 
 static void test_cut_off(void **state)
@@ -826,6 +836,7 @@ int main(void)
 		T(test_node_flaps),
 		T(test_alone),
 		T(test_packets_get_lost),
+		T(test_state_dir_was_copied),
 		T(test_cut_off),
 		T(test_port_is_blocked),
 		T(test_udp_is_blocked),

@@ -54,6 +54,8 @@ static void test_down_and_back(void **state)
 	assert_int_equal(health(l, &a), HEALTH_DOWN);
 	assert_int_equal(health(l, &bridge), HEALTH_UP); /* the other one has it too */
 	assert_int_equal(liveness_count(l, GOSSIP_STATUS_DOWN), 1);
+	assert_int_equal(liveness_get(l, 1)->status, GOSSIP_STATUS_DOWN);
+	assert_null(liveness_get(l, 3));
 	assert_int_equal(liveness_deadline(l), 4 * S);
 	assert_true(liveness_tick(l, 4 * S));
 	assert_int_equal(health(l, &a), HEALTH_CONFIRMED);

@@ -124,21 +124,6 @@ static bool has_status(json_object *member, const char *status)
 	return strcmp(get_text(member, "status", ""), status) == 0;
 }
 
-/* A node whose state_dir was lost has a new id; the old one is not heard from any more. */
-static bool is_replaced(const struct facts *f, json_object *member)
-{
-	const char *address = get_text(member, "address", "?");
-
-	for (size_t i = 0; i < get_length(f->nodes); i++) {
-		json_object *m = json_object_array_get_idx(f->nodes, i);
-
-		if (m != member && has_status(m, "up") && !has_status(member, "up") &&
-			strcmp(get_text(m, "address", ""), address) == 0)
-			return true;
-	}
-	return false;
-}
-
 /* The members with this status. */
 static struct names name_members(const struct facts *f, const char *status)
 {
@@ -147,13 +132,14 @@ static struct names name_members(const struct facts *f, const char *status)
 	for (size_t i = 0; i < get_length(f->nodes); i++) {
 		json_object *m = json_object_array_get_idx(f->nodes, i);
 
-		if (has_status(m, status) && !is_replaced(f, m))
+		if (has_status(m, status) && !get_bool(m, "replaced"))
 			names_add(&list, get_text(m, "address", "?"));
 	}
 	names_end(&list);
 	return list;
 }
 
+/* A node whose state_dir was lost has a new id; the old one is not heard from any more. */
 static void add_replaced(const struct facts *f, struct findings *out)
 {
 	struct names list = {0};
@@ -161,7 +147,7 @@ static void add_replaced(const struct facts *f, struct findings *out)
 	for (size_t i = 0; i < get_length(f->nodes); i++) {
 		json_object *m = json_object_array_get_idx(f->nodes, i);
 
-		if (is_replaced(f, m))
+		if (get_bool(m, "replaced"))
 			names_add(&list, get_text(m, "address", "?"));
 	}
 	names_end(&list);
@@ -275,6 +261,13 @@ static void add_self(json_object *overlay, struct findings *out)
 			"this node is %s: it sees too few of the others to judge any, and goes on "
 			"sending to all backends",
 			strcmp(self, "minority") == 0 ? "in a small part of the cluster" : self);
+	if (get(overlay, "id_conflict"))
+		findings_add(out, SEVERITY_ERROR, NULL,
+			"on the node that was made as a copy: systemctl stop vipd; remove `node` "
+			"from "
+			"its state_dir; systemctl start vipd",
+			"another vipd speaks as this node: a state_dir was copied, and both nodes "
+			"are in the overlay by turns, if at all");
 	if (get_int(overlay, "vips_all_down"))
 		findings_add(out, SEVERITY_ERROR, NULL, "see to the nodes that are down",
 			"%" PRId64 " VIPs have backends on down nodes only, and keep them",
@@ -313,7 +306,7 @@ static json_object *find_member(const struct facts *f, const char *address)
 	for (size_t i = 0; i < get_length(f->nodes); i++) {
 		json_object *m = json_object_array_get_idx(f->nodes, i);
 
-		if (strcmp(get_text(m, "address", ""), address) == 0 && !is_replaced(f, m))
+		if (strcmp(get_text(m, "address", ""), address) == 0 && !get_bool(m, "replaced"))
 			return m;
 	}
 	return NULL;
