@@ -77,6 +77,7 @@ static enum style style_of_kind(const char *kind)
 		{"conflict", STYLE_BAD},
 		{"flushed", STYLE_BAD},
 		{"self-doubt", STYLE_BAD},
+		{"node-held", STYLE_WARNING},
 		{"vipd-gone", STYLE_WARNING},
 		{"vipd-stalled", STYLE_WARNING},
 		{"repaired", STYLE_WARNING},

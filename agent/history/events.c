@@ -33,6 +33,7 @@ const char *event_kind_text(enum event_kind kind)
 		[EVENT_NODE_OUT] = "node-out",
 		[EVENT_NODE_CONFIRMED] = "node-confirmed",
 		[EVENT_NODE_UP] = "node-up",
+		[EVENT_NODE_HELD] = "node-held",
 		[EVENT_VIPD_GONE] = "vipd-gone",
 		[EVENT_VIPD_STALLED] = "vipd-stalled",
 		[EVENT_VIPD_BACK] = "vipd-back",

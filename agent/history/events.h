@@ -37,6 +37,7 @@ enum event_kind {
 	EVENT_NODE_OUT,       /* and its backends are out of the kernel: no new connections */
 	EVENT_NODE_CONFIRMED, /* down for so long that its backends go */
 	EVENT_NODE_UP,
+	EVENT_NODE_HELD,    /* up again, but it went down too often to be used at once */
 	EVENT_VIPD_GONE,    /* a node is agentless: its backends stay */
 	EVENT_VIPD_STALLED, /* likewise stalled */
 	EVENT_VIPD_BACK,    /* and answers again */

@@ -198,8 +198,11 @@ static void change_conflicts(struct watch *w)
 		w, &w->conflicts, fresh, EVENT_CONFLICT, EVENT_CONFLICT_OVER, conflict_words);
 }
 
-static void tell_node(struct watch *w, const struct ip_addr *agent, enum health health)
+/* `h` is what is known of it now; NULL: it is simply up. */
+static void tell_node(struct watch *w, const struct ip_addr *agent, const struct node_health *h)
 {
+	enum health health = h ? h->health : HEALTH_UP;
+	AUTO_FREE char *confirmed = NULL;
 	static const enum event_kind kinds[] = {
 		[HEALTH_UP] = EVENT_NODE_UP,
 		[HEALTH_DOWN] = EVENT_NODE_DOWN,
@@ -212,6 +215,9 @@ static void tell_node(struct watch *w, const struct ip_addr *agent, enum health 
 		.detail = (char *)ip_addr_format(agent, buf),
 	};
 
+	if (health == HEALTH_CONFIRMED)
+		e.detail = confirmed = xasprintf("%s: down for %.1f s, its backends go", buf,
+			(double)(now_ns() - h->since) / (double)NSEC_PER_SEC);
 	tell(w, &e);
 	if (health != HEALTH_DOWN || w->n_leaving >= RUN_TOLD)
 		return;
@@ -234,7 +240,8 @@ static void change_healths(struct watch *w)
 		enum health now = c >= 0 ? fresh[k].health : HEALTH_UP;
 
 		if (before != now)
-			tell_node(w, c <= 0 ? &w->healths[i].agent : &fresh[k].agent, now);
+			tell_node(w, c <= 0 ? &w->healths[i].agent : &fresh[k].agent,
+				c >= 0 ? &fresh[k] : NULL);
 		i += c <= 0;
 		k += c >= 0;
 	}
@@ -563,6 +570,43 @@ void watch_settled(struct watch *w)
 
 /* --- what moves no backend ------------------------------------------------- */
 
+/* What is told of it, as watch_desired() tells it, is that it is down. */
+static bool told_down(const struct watch *w, const struct ip_addr *agent)
+{
+	for (size_t i = 0; i < w->n_healths; i++)
+		if (ip_addr_cmp(&w->healths[i].agent, agent) == 0)
+			return w->healths[i].health != HEALTH_UP;
+	return false;
+}
+
+/* One that comes back and is held, and that goes down while it is held, changes nothing for backends. */
+static bool tell_held(struct watch *w, const struct overlay_node *node)
+{
+	const struct ip_addr *agent = &node->addresses[0];
+	const struct node_health *h = liveness_health(cluster_liveness(w->daemon->cluster), agent);
+	nsec_t now = now_ns();
+	AUTO_FREE char *detail = NULL;
+	char buf[IP_ADDR_STRLEN];
+	struct event e = {.cause = CAUSE_NODE};
+
+	ip_addr_format(agent, buf);
+	if (!h || !told_down(w, agent))
+		return false;
+	if (node->status == GOSSIP_STATUS_DOWN) {
+		e.kind = EVENT_NODE_DOWN;
+		detail = xstrdup(buf);
+	} else if (node->status == GOSSIP_STATUS_UP && h->until > now) {
+		e.kind = EVENT_NODE_HELD;
+		detail = xasprintf("%s: up again, went down %u times: held down for %.0f s", buf,
+			h->n_flaps, (double)(h->until - now) / (double)NSEC_PER_SEC);
+	} else {
+		return false;
+	}
+	e.detail = detail;
+	tell(w, &e);
+	return true;
+}
+
 void watch_status(
 	struct watch *w, const struct overlay_node *node, enum gossip_status before, nsec_t since)
 {
@@ -573,7 +617,7 @@ void watch_status(
 	char buf[IP_ADDR_STRLEN];
 	struct event e = {.cause = CAUSE_NODE};
 
-	if (!node->n_addresses)
+	if (!node->n_addresses || tell_held(w, node))
 		return;
 	ip_addr_format(&node->addresses[0], buf);
 	if (gone || stalled) {

@@ -143,6 +143,24 @@ static const char *name_accuser(
 	return id == c->id ? "this node" : name_node(liveness_get(c->liveness, id), buf);
 }
 
+static void log_back(const struct cluster *c, const struct overlay_node *n, nsec_t since)
+{
+	const struct node_health *h =
+		n->n_addresses ? liveness_health(c->liveness, &n->addresses[0]) : NULL;
+	char buf[IP_ADDR_STRLEN];
+	nsec_t now = now_ns();
+
+	if (h && h->until > now)
+		log_notice("overlay: node %s is up again, after %.1f s; it went down %u times: "
+			   "held down "
+			   "for %.0f s",
+			name_node(n, buf), seconds_since(since), h->n_flaps,
+			(double)(h->until - now) / (double)NSEC_PER_SEC);
+	else
+		log_notice("overlay: node %s is up again, after %.1f s", name_node(n, buf),
+			seconds_since(since));
+}
+
 static void log_status(const struct cluster *c, const struct overlay_node *n, nsec_t since)
 {
 	char buf[IP_ADDR_STRLEN], accuser[IP_ADDR_STRLEN];
@@ -166,8 +184,7 @@ static void log_status(const struct cluster *c, const struct overlay_node *n, ns
 		return;
 	case GOSSIP_STATUS_UP:
 		if (since) {
-			log_notice("overlay: node %s is up again, after %.1f s", address,
-				seconds_since(since));
+			log_back(c, n, since);
 			return;
 		}
 		break;
@@ -265,12 +282,14 @@ static void on_node(void *userdata, const struct overlay_node *node)
 {
 	struct cluster *c = userdata;
 	const struct overlay_node *known = liveness_get(c->liveness, node->id);
+	enum gossip_status before = known ? known->status : GOSSIP_STATUS_UNKNOWN;
+	nsec_t silent = known ? known->silent : 0;
+	bool changed = liveness_node(c->liveness, node, now_ns());
 
-	if (!known || known->status != node->status)
-		tell_status(c, node, known ? known->status : GOSSIP_STATUS_UNKNOWN,
-			known ? known->silent : 0);
+	if (before != node->status)
+		tell_status(c, node, before, silent);
 	note_master(c, node);
-	judged(c, liveness_node(c->liveness, node, now_ns()), node->told);
+	judged(c, changed, node->told);
 }
 
 static void on_forgotten(void *userdata, uint64_t id)

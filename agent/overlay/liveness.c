@@ -204,6 +204,17 @@ const struct node_health *liveness_healths(const struct liveness *l, size_t *ret
 	return l->self == GOSSIP_SELF_WELL ? healths_list(l->healths, ret_n) : NULL;
 }
 
+const struct node_health *liveness_health(const struct liveness *l, const struct ip_addr *address)
+{
+	size_t n;
+	const struct node_health *list = liveness_healths(l, &n);
+
+	for (size_t i = 0; i < n; i++)
+		if (ip_addr_cmp(&list[i].agent, address) == 0)
+			return &list[i];
+	return NULL;
+}
+
 const struct overlay_node *liveness_find(const struct liveness *l, const struct ip_addr *address)
 {
 	const struct claim *c = find_claim(l, address);

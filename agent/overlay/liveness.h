@@ -25,6 +25,8 @@ nsec_t liveness_deadline(const struct liveness *l);
 enum gossip_self liveness_get_self(const struct liveness *l);
 /* The addresses that are not simply up, sorted; none while nobody is judged. */
 const struct node_health *liveness_healths(const struct liveness *l, size_t *ret_n);
+/* What is known of one of them; NULL: it is simply up, or nobody is judged. Valid until the next call. */
+const struct node_health *liveness_health(const struct liveness *l, const struct ip_addr *address);
 /* The overlay's node with this address, preferring one that is up; NULL: none names it. */
 const struct overlay_node *liveness_find(const struct liveness *l, const struct ip_addr *address);
 /* The overlay's node with this id; NULL: not known. */

@@ -146,7 +146,7 @@ const char *why_health_words(
 	case HEALTH_DOWN:
 		return "its node is down, so it gets no new connections";
 	case HEALTH_CONFIRMED:
-		return "its node is down for good, so it was removed";
+		return "its node is down for longer than dead_confirm, so it was removed";
 	}
 	return NULL;
 }
@@ -186,7 +186,7 @@ void why_check_health(struct trace *t)
 	const char *mend, *why = why_health_words(t, b, &mend);
 
 	if (why && n && n->status == GOSSIP_STATUS_DOWN && n->silent)
-		why_step(t, MARK_BAD, mend, "%s; for %.0f s now", why,
+		why_step(t, MARK_BAD, mend, "%s; it has been silent for %.0f s", why,
 			why_seconds_since(t, n->silent));
 	else if (why)
 		why_step(t, MARK_BAD, mend, "%s", why);

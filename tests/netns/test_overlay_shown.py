@@ -43,7 +43,7 @@ def test_what_is_shown_of_a_host_that_dies_and_of_vipds_that_go_and_stall(overla
     wait_status(a, victim, "down")
     assert re.search(r"down +\S+ m?s +- .*tested by ", member(a, victim)), member(a, victim)
     text = why(a, victim)
-    assert "its node is down" in text and re.search(r"for \d+ s now", text) and "someone" not in text, text
+    assert "its node is down" in text and re.search(r"silent for \d+ s", text) and "someone" not in text, text
     assert re.search(rf"node {victim.address} is down: no answer from its vipd and its host, tested by "
                      r"(this node|10\.9\.\S+), for 0\.\d\d s", a.log.read_text())
     wait_until(lambda: "judges nobody" in vipctl(victim, "status"), "it knows that it is cut off")
@@ -61,6 +61,23 @@ def test_what_is_shown_of_a_host_that_dies_and_of_vipds_that_go_and_stall(overla
     wait_status(a, victim, "agentless")
     assert "vipd has been gone for" in why(a, victim)
     assert f"{victim.address} is agentless: its vipd is gone, its host answers" in a.log.read_text()
+
+
+@pytest.mark.overlay(nodes=4)
+def test_what_is_shown_of_a_node_that_flaps(overlay):
+    overlay.up()
+    a, *_, flapping = overlay.nodes
+    for n in (1, 2, 3):
+        overlay.cut(flapping)
+        wait_status(a, flapping, "down")
+        overlay.mend(flapping)
+        wait_status(a, flapping, "up")
+    told = [(e["kind"], e.get("detail", "")) for e in a.events()
+            if e.get("kind") in ("node-down", "node-up", "node-held") and flapping.address in e.get("detail", "")]
+    assert [kind for kind, _ in told] == ["node-down", "node-up", "node-down", "node-held", "node-down", "node-held"]
+    assert re.search(r"went down 3 times: held down for (9|10) s", told[-1][1]), told[-1]
+    assert "it went down 3 times: held down for" in a.log.read_text()
+    assert any("again and again" in f["text"] for f in findings(a, "overlay"))
 
 
 @pytest.mark.overlay(nodes=4)

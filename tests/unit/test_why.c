@@ -406,8 +406,8 @@ static void test_member(void **state)
 	n.status = GOSSIP_STATUS_DOWN;
 	liveness_node(l, &n, NOW);
 	w->in.healths = liveness_healths(l, &w->in.n_healths);
-	expect_blame(
-		w, "redis.one", "its node is down, so it gets no new connections; for 7 s now");
+	expect_blame(w, "redis.one",
+		"its node is down, so it gets no new connections; it has been silent for 7 s");
 	liveness_self(l, GOSSIP_SELF_CUT_OFF);
 	w->in.healths = liveness_healths(l, &w->in.n_healths);
 	expect_step(w, "redis.one", "note", "judges nobody");
