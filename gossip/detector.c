@@ -738,10 +738,11 @@ void detector_heard(struct gossip *g, uint16_t m)
 {
 	struct link *l = link_of(g, m);
 
+	g->heard = g->now;
+	g->verdict_dirty |= g->withheld;
 	if (!l)
 		return;
 	l->heard = g->now;
-	g->verdict_dirty |= g->withheld;
 	if (g->now > g->paused + TIMEOUT_MAX)
 		verdict_proven(g); /* this was not in the socket while we paused */
 }

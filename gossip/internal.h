@@ -293,6 +293,7 @@ struct gossip {
 	enum gossip_self self_state;
 	bool unproven;   /* we have paused, and no neighbour has answered since */
 	nsec_t paused;   /* noticed last that we had */
+	nsec_t heard;    /* something last, of a member */
 	bool withheld;   /* a verdict is due, but ours does not count at the moment */
 	bool must_prove; /* no path to anybody, which may be our own fault */
 	nsec_t doubt_since;

@@ -284,9 +284,12 @@ static void self_set(struct gossip *g, enum gossip_self state)
 		return;
 	if (state == GOSSIP_SELF_WELL) {
 		nsec_t doubted = g->now - g->doubt_since;
+		nsec_t until = g->now + (doubted < AFTER_DOUBT ? doubted : AFTER_DOUBT);
 
-		/* As long as the doubt lasted: a moment's leaves little to catch up with. */
-		g->verdict_not_before = g->now + (doubted < AFTER_DOUBT ? doubted : AFTER_DOUBT);
+		/* As long as the doubt lasted: a moment's leaves little to catch up with. It may be the
+		 * second of two. */
+		if (until > g->verdict_not_before)
+			g->verdict_not_before = until;
 		if (doubted > DOUBT_MOMENT)
 			silence_take_back(g);
 	} else if (g->self_state == GOSSIP_SELF_WELL) {
@@ -454,21 +457,23 @@ static bool pausing(const struct gossip *g)
 }
 
 /* Whether no neighbour that is left has been heard for so long that all may be about to be lost, and one
- * at least is late: heartbeats may come close together, and then none for a while. */
+ * at least is late: heartbeats may come close together, and then none for a while; but whoever is to be
+ * judged, others have just said so. */
 static bool deaf(const struct gossip *g)
 {
-	bool late = false;
+	nsec_t quiet = DEAF_BEATS * g->config.beat_interval;
+	bool late = g->now - g->heard >= quiet;
 
 	for (unsigned i = 0; i < g->n_links; i++) {
 		const struct link *l = &g->links[i];
 
 		if (l->state != LINK_ACTIVE || !l->listed)
 			continue;
-		if (g->now - l->heard < DEAF_BEATS * g->config.beat_interval)
+		if (g->now - l->heard < quiet)
 			return false;
 		late |= l->expected + g->config.slack_min < g->now;
 	}
-	return late;
+	return late && links_listed(g) > 0;
 }
 
 /* Not in doubt, nor just out of it, nor about to be, nor yet to see that our neighbours are there
