@@ -174,6 +174,23 @@ static void tell_bulk(
 	}
 }
 
+static void say_degraded(struct engine *e, uint64_t id)
+{
+	char address[IP_ADDR_STRLEN] = "?";
+	struct gossip_member member;
+	struct ip_addr a;
+
+	if (gossip_member_get(e->gossip, id, &member)) {
+		a = overlay_ip(&member.address);
+		ip_addr_format(&a, address);
+	}
+	engine_say(e, LOG_WARNING,
+		"overlay: no UDP from %s arrives here, its heartbeats come by TCP: is the port "
+		"blocked "
+		"for UDP, out there or in here?",
+		address);
+}
+
 static void take_event(struct engine *e, const struct gossip_event *event)
 {
 	struct overlay_message *m;
@@ -198,10 +215,7 @@ static void take_event(struct engine *e, const struct gossip_event *event)
 		tell(e, m);
 		break;
 	case GOSSIP_EVENT_DEGRADED:
-		engine_say(e, LOG_WARNING,
-			"overlay: the link to node %016llx carries pings by TCP only: "
-			"is UDP port 61420 blocked between us?",
-			(unsigned long long)event->id);
+		say_degraded(e, event->id);
 		break;
 	case GOSSIP_EVENT_MULTICAST:
 		tell_bulk(e, BULK_MULTICAST, event);

@@ -113,6 +113,18 @@ def test_what_is_shown_of_a_node_that_finds_nobody(overlay):
     assert any("alone in the overlay" in f["text"] for f in findings(alone, "overlay"))
 
 
+@pytest.mark.overlay(nodes=5)
+def test_what_is_shown_where_udp_is_blocked(overlay):
+    overlay.up()
+    a, *_, blocked = overlay.nodes
+    overlay.drop(f"oifname p{blocked.number} udp dport 61420")
+    text = f"no UDP from {a.address} arrives here"
+    wait_until(lambda: text in blocked.log.read_text(), "the log tells the direction", 20)
+    wait_until(lambda: any("this node (the trouble is probably here)" in f["text"]
+                           for f in findings(blocked, "peers")), "and the doctor the place", 20)
+    assert f"no UDP from {blocked.address}" not in a.log.read_text()
+
+
 @pytest.mark.overlay(nodes=4)
 def test_what_is_shown_of_ids_that_are_lost_and_copied(overlay):
     overlay.up()

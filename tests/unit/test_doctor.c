@@ -689,7 +689,8 @@ static void test_udp_is_blocked(void **state)
 	struct world *w = *state;
 
 	set_json(&w->f.links, "{\"links\": [{\"address\": \"10.0.0.2\", \"tcp_only\": true}]}");
-	expect(w, "peers", SEVERITY_WARNING, "UDP port 61420 to or from 10.0.0.2", "-p udp");
+	expect(w, "peers", SEVERITY_WARNING, "no UDP from 10.0.0.2 reaches port 61420",
+		"out there and in here");
 }
 
 static void test_nobody_listens(void **state)

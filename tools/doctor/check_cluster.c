@@ -410,15 +410,20 @@ static void judge_peers(const struct facts *f, unsigned int port, struct finding
 		free(fates[i].text);
 }
 
-static void add_tcp_only(const struct names *list, unsigned int port, struct findings *out)
+/* Whoever is heard by TCP alone sends no UDP that arrives; of the other direction this says nothing. */
+static void add_tcp_only(
+	const struct names *list, size_t n_links, unsigned int port, struct findings *out)
 {
-	char *mend = textf("let UDP port %u through as well, in both directions: iptables -I INPUT "
-			   "-p udp --dport %u -j ACCEPT",
-		port, port);
+	bool own = n_links > 2 && 2 * list->n > n_links;
+	char *mend =
+		textf("let UDP port %u %s, too: iptables -I INPUT -p udp --dport %u -j ACCEPT; "
+		      "iptables -I OUTPUT -p udp --dport %u -j ACCEPT",
+			port, own ? "in on this node" : "out there and in here", port, port);
 
 	findings_add(out, SEVERITY_WARNING, "heartbeats come by TCP, and none by UDP", mend,
-		"UDP port %u to or from %s is blocked, so %s death is noticed later", port,
-		list->text, list->n == 1 ? "its" : "their");
+		"no UDP from %s reaches port %u of this node%s, so %s death is noticed later",
+		list->text, port, own ? " (the trouble is probably here)" : "",
+		list->n == 1 ? "its" : "their");
 	free(mend);
 }
 
@@ -452,7 +457,7 @@ static void judge_links(const struct facts *f, unsigned int port, struct finding
 	names_end(&tcp_only);
 	names_end(&lossy);
 	if (tcp_only.n)
-		add_tcp_only(&tcp_only, port, out);
+		add_tcp_only(&tcp_only, get_length(links), port, out);
 	if (lossy.n)
 		add_lossy(&lossy, get_length(links), out);
 	free(tcp_only.text);
