@@ -413,6 +413,14 @@ static bool master_contact(const struct cluster *c, const char *url, struct goss
 	return true;
 }
 
+/* One's own kernel proves nothing of one's own path. */
+static bool is_own_master(const struct cluster *c, const char *url)
+{
+	struct ip_addr a = config_master_address(url);
+
+	return node_owns(c->node, &a);
+}
+
 static void send_contacts(struct cluster *c)
 {
 	const struct endpoints *given = &c->config->contacts;
@@ -429,7 +437,7 @@ static void send_contacts(struct cluster *c)
 		add_contact(&contacts, &a);
 	}
 	for (char **m = c->config->masters; m && *m; m++) {
-		if (!master_contact(c, *m, &a))
+		if (!master_contact(c, *m, &a) || is_own_master(c, *m))
 			continue;
 		add_contact(&contacts, &a);
 		if (n_witnesses < GOSSIP_WITNESSES_MAX)

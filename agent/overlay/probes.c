@@ -4,11 +4,15 @@
  * by a reset: no socket in TIME_WAIT stays behind on either side. GOSSIP_PROBE_ANSWERED and REFUSED both mean
  * that the host lives.
  *
+ * This node's own address is not asked: it always answers, and would prove to a node that is cut off that its
+ * path works. A member has that address if it is this node's earlier self, whose id was lost.
+ *
  * Bounds: PROBES_MAX at a time. More are not begun: silence is no evidence of death by itself, others probe too.
  */
 #include "agent/overlay/engine.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #define PROBES_MAX 256
@@ -57,13 +61,21 @@ static int on_probe_time(sd_event_source *s, uint64_t usec, void *userdata)
 	return 0;
 }
 
+static bool is_own(const struct engine *e, const struct gossip_addr *a)
+{
+	const struct gossip_addr *own = a->family == e->self4.family ? &e->self4 : &e->self6;
+
+	return a->family && a->family == own->family &&
+	       memcmp(a->bytes, own->bytes, sizeof(a->bytes)) == 0;
+}
+
 void probes_start(struct engine *e, const struct gossip_effect *effect)
 {
 	struct linger reset = {.l_onoff = 1};
 	struct probe *p;
 	int fd, r;
 
-	if (e->n_probes >= PROBES_MAX)
+	if (e->n_probes >= PROBES_MAX || is_own(e, &effect->address))
 		return;
 	fd = sockets_dial(e, &effect->address);
 	if (fd < 0) {

@@ -2,6 +2,7 @@
 """A node is lost, and its backend leaves every kernel; parts of the network fail, and nothing else does.
 
 The times are bounds for a busy machine; tests/bench/bench_overlay.py has the figures."""
+import os
 import signal
 import time
 
@@ -179,3 +180,21 @@ def test_one_that_flaps_is_held_down_and_shown(overlay):
     wait_until(weight, "it is used again", 10)
     assert time.monotonic() - came_back > 3
     assert not shown().get("held")
+
+
+@pytest.mark.overlay(nodes=5)
+def test_who_lost_its_id_is_no_witness_for_itself(overlay):
+    """Its earlier id is a member at its own address, whose kernel always answers it."""
+    overlay.up()
+    lost = overlay.nodes[4]
+    lost.stop()
+    os.unlink(lost.dir / "node")
+    lost.start()
+    wait_until(lambda: len(overlay.nodes[0].get("/v1/nodes")) == 6, "it has another id")
+    overlay.wait_all_up(nodes=overlay.others(lost))
+    wait_until(lambda: len(lost.get("/v1/nodes")) == 6, "and knows of the earlier one")
+    time.sleep(3)
+    when = overlay.cut(lost)
+    time.sleep(6)
+    assert overlay.disturbed(when, nodes=[lost]) == []
+    assert lost.get("/v1/status")["overlay"]["self"] == "cut off"
