@@ -320,6 +320,10 @@ static const char *self_text(const struct cluster *c, enum gossip_self self)
 					"all backends",
 	};
 
+	if (self == GOSSIP_SELF_MINORITY && liveness_get_self(c->liveness) == GOSSIP_SELF_CUT_OFF)
+		return "this node is linked again, so far to a small part of the cluster: it "
+		       "judges "
+		       "nobody yet";
 	if (!knows_nobody(c))
 		return texts[self];
 	/* It has just started. */

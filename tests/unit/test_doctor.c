@@ -585,6 +585,12 @@ static void test_node_is_down(void **state)
 	set_json(&w->f.nodes, "[{\"address\": \"10.0.0.3\", \"status\": \"down\"},"
 			      " {\"address\": \"10.0.0.2\", \"status\": \"up\"}]");
 	expect(w, "overlay", SEVERITY_WARNING, "1 node is down", "ping");
+	findings_done(&w->out);
+	findings_init(&w->out);
+	set_json(&w->f.nodes, "[{\"address\": \"10.0.0.3\", \"status\": \"down\"},"
+			      " {\"address\": \"10.0.0.4\", \"status\": \"down\"},"
+			      " {\"address\": \"10.0.0.2\", \"status\": \"up\"}]");
+	expect(w, "overlay", SEVERITY_WARNING, "2 nodes are down", "partition");
 }
 
 /* Who rotated the keys without this node looks stalled from here. */

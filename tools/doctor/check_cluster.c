@@ -227,8 +227,11 @@ static void add_members(const struct facts *f, struct findings *out)
 
 	if (down.n)
 		findings_add(out, SEVERITY_WARNING, down.text,
-			"see to these hosts and the network to them (ping); what is gone for good "
-			"is forgotten after `forget_after`",
+			3 * down.n >= get_length(f->nodes) && down.n > 1
+				? "so many are rather a partition: see to the network between them "
+				  "and this node (ping, switches); they judge this part alike"
+				: "see to these hosts and the network to them (ping); what is gone "
+				  "for good is forgotten after `forget_after`",
 			"%zu node%s down", down.n, down.n == 1 ? " is" : "s are");
 	if (gone.n)
 		findings_add(out, SEVERITY_WARNING, gone.text,
@@ -347,12 +350,14 @@ static char *opening(unsigned int port)
 static void add_blocked(
 	const struct names *list, unsigned int port, bool are_down, struct findings *out)
 {
-	char *mend = opening(port);
+	char *open = opening(port);
+	char *mend = textf("%s%s", are_down ? "ping it; if it answers: " : "", open);
 	char *evidence = textf("no answer to a TCP connection on port %u within a second", port);
 
 	findings_add(out, are_down ? SEVERITY_WARNING : SEVERITY_ERROR, evidence, mend,
 		"%s %s not answer on port %u: %s", list->text, list->n == 1 ? "does" : "do", port,
 		are_down ? "down, or behind a firewall" : "behind a firewall, or the host is down");
+	free(open);
 	free(evidence);
 	free(mend);
 }
