@@ -124,6 +124,25 @@ static bool may_log(struct cluster *c)
 	return ++c->n_logged <= LOGGED_PER_SECOND;
 }
 
+/* "10.0.0.1", or "10.0.0.1 (id ...)" where another node has that address: an earlier self. */
+#define NODE_STRLEN (IP_ADDR_STRLEN + 24)
+
+static const char *name_of_several(
+	const struct cluster *c, const struct overlay_node *n, char buf[static NODE_STRLEN])
+{
+	const struct overlay_node *other =
+		n->n_addresses ? liveness_find(c->liveness, &n->addresses[0]) : NULL;
+	char address[IP_ADDR_STRLEN] = "?";
+
+	if (n->n_addresses)
+		ip_addr_format(&n->addresses[0], address);
+	if (other && other->id != n->id)
+		snprintf(buf, NODE_STRLEN, "%s (id %016llx)", address, (unsigned long long)n->id);
+	else
+		snprintf(buf, NODE_STRLEN, "%s", address);
+	return buf;
+}
+
 static const char *name_node(const struct overlay_node *n, char buf[static IP_ADDR_STRLEN])
 {
 	return n && n->n_addresses ? ip_addr_format(&n->addresses[0], buf) : "?";
@@ -163,8 +182,8 @@ static void log_back(const struct cluster *c, const struct overlay_node *n, nsec
 
 static void log_status(const struct cluster *c, const struct overlay_node *n, nsec_t since)
 {
-	char buf[IP_ADDR_STRLEN], accuser[IP_ADDR_STRLEN];
-	const char *address = name_node(n, buf);
+	char buf[NODE_STRLEN], accuser[IP_ADDR_STRLEN];
+	const char *address = name_of_several(c, n, buf);
 
 	switch (n->status) {
 	case GOSSIP_STATUS_DOWN:

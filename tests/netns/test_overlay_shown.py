@@ -135,6 +135,8 @@ def test_what_is_shown_of_ids_that_are_lost_and_copied(overlay):
     wait_until(lambda: len(a.get("/v1/nodes")) == 5, "it has another id")
     wait_until(lambda: "an earlier id of this address" in vipctl(a, "members"), "which is shown")
     assert all(f["severity"] in ("ok", "note") for f in findings(a, "overlay")), findings(a, "overlay")
+    wait_until(lambda: re.search(rf"node {other.address} \(id [0-9a-f]{{16}}\) is stalled", a.log.read_text()),
+               "the log tells the two apart", 20)
 
     other.stop()
     shutil.copy2(source.dir / "node", other.dir / "node")

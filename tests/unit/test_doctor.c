@@ -670,7 +670,12 @@ static void test_cut_off(void **state)
 	struct world *w = *state;
 
 	set_part(w->f.status, "overlay", "{\"on\": true, \"self\": \"cut off\", \"up\": 1}");
-	expect(w, "overlay", SEVERITY_ERROR, "this node is cut off", "peers");
+	expect(w, "overlay", SEVERITY_ERROR, "this node is cut off", "not TCP");
+	findings_done(&w->out);
+	findings_init(&w->out);
+	w->peers[0].dial = DIAL_SILENT;
+	checks_run(&w->f, &w->out);
+	assert_non_null(strstr(json_object_to_json_string(w->out.list), "says whom it reaches"));
 }
 
 static void forget_peer(struct world *w, enum dial dial)

@@ -254,13 +254,31 @@ static void add_alone(const struct facts *f, json_object *overlay, struct findin
 			"Mesos master does");
 }
 
-static void add_self(json_object *overlay, struct findings *out)
+/* All others can be reached: what cuts this node off is not the network. */
+static bool reaches_all(const struct facts *f)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < f->n_peers; i++)
+		n += f->peers[i].dial == DIAL_OPEN;
+	return n && n == f->n_peers;
+}
+
+static void add_self(const struct facts *f, json_object *overlay, struct findings *out)
 {
 	const char *self = get_text(overlay, "self", "well");
 
 	if (strcmp(self, "well") != 0)
 		findings_add(out, SEVERITY_ERROR, NULL,
-			"see to this node's network: the check `peers` says whom it reaches",
+			reaches_all(f) ? "all others answer, so it is not TCP: is UDP blocked, was "
+					 "the key "
+					 "changed without this node, or was its state_dir copied "
+					 "(then its "
+					 "id is another's: remove `node` from it)? then: systemctl "
+					 "restart "
+					 "vipd"
+				       : "see to this node's network: the check `peers` says whom "
+					 "it reaches",
 			"this node is %s: it sees too few of the others to judge any, and goes on "
 			"sending to all backends",
 			strcmp(self, "minority") == 0 ? "in a small part of the cluster" : self);
@@ -293,7 +311,7 @@ void check_overlay(const struct facts *f, struct findings *out)
 			"does");
 		return;
 	}
-	add_self(overlay, out);
+	add_self(f, overlay, out);
 	add_alone(f, overlay, out);
 	add_members(f, out);
 	if (get_length(out->list) == before)
@@ -374,12 +392,13 @@ static void add_strangers(const struct facts *f, const struct names *list, struc
 	char *mend =
 		textf("compare on both nodes: sha256sum %s; vipd --check-config | grep -e "
 		      "cluster -e insecure; make them the same, then: systemctl restart vipd. If "
-		      "they are: its log says whether its state_dir is another node's copy",
+		      "they are: vipctl members there; if its own id is listed here under another "
+		      "address, a state_dir was copied: remove `node` from both, restart both",
 			facts_config(f, "key_file", "/etc/vipd/key"));
 
 	findings_add(out, SEVERITY_ERROR, evidence, mend,
 		"%s: what listens there on the overlay's port is not of this overlay; a vipd with "
-		"another key or another cluster's name",
+		"another key, another cluster's name or another node's id",
 		list->text);
 	free(evidence);
 	free(mend);
