@@ -187,7 +187,7 @@ static void say_degraded(struct engine *e, uint64_t id)
 	engine_say(e, LOG_WARNING,
 		"overlay: no UDP from %s arrives here, its heartbeats come by TCP: is the port "
 		"blocked "
-		"for UDP, out there or in here?",
+		"for UDP, out there or in here, or has it another key?",
 		address);
 }
 

@@ -650,6 +650,11 @@ static void test_packets_get_lost(void **state)
 		"those nodes' network");
 	findings_done(&w->out);
 	findings_init(&w->out);
+	w->peers[0].dial = DIAL_SILENT; /* for that reason, and not for a firewall */
+	expect(w, "peers", SEVERITY_WARNING, "packets get lost on 1 of this node's 3 links",
+		"those nodes' network");
+	findings_done(&w->out);
+	findings_init(&w->out);
 	set_json(&w->f.links, "{\"links\": [{\"address\": \"10.0.0.2\", \"loss\": 0.5},"
 			      " {\"address\": \"10.0.0.3\", \"loss\": 0.3},"
 			      " {\"address\": \"10.0.0.4\", \"loss\": 0}]}");

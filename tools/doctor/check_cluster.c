@@ -333,6 +333,25 @@ static json_object *find_member(const struct facts *f, const char *address)
 	return NULL;
 }
 
+/* A connection to it may fail for loss alone, on its link or on most of this node's, which
+ * judge_links() tells. */
+static bool is_lossy(const struct facts *f, const char *address)
+{
+	json_object *links = get(f->links, "links");
+	size_t n = get_length(links), n_lossy = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		json_object *l = json_object_array_get_idx(links, i);
+
+		if (get_seconds(l, "loss") < LOSSY)
+			continue;
+		n_lossy++;
+		if (strcmp(get_text(l, "address", ""), address) == 0)
+			return true;
+	}
+	return 2 * n_lossy > n;
+}
+
 /* What becomes of a peer that was tried. */
 enum fate { FATE_WELL, FATE_BLOCKED, FATE_DOWN, FATE_WITHOUT_VIPD, FATE_STRANGER, _FATE_N };
 
@@ -353,7 +372,7 @@ static enum fate fate_of(const struct facts *f, const struct peer *p)
 	case DIAL_UNREACHABLE:
 		break;
 	}
-	return is_down ? FATE_DOWN : FATE_BLOCKED;
+	return is_down ? FATE_DOWN : m && is_lossy(f, address) ? FATE_WELL : FATE_BLOCKED;
 }
 
 static char *opening(unsigned int port)
