@@ -225,9 +225,11 @@ void rumour_add_delta(struct gossip *g, const struct wire_item *item, uint16_t o
 		r->ops[r->n_ops++].op = item->delta.ops[i].op;
 	}
 	for (unsigned i = 0; i < g->n_gathers; i++) {
-		if (urgent && g->gathers[i].until > g->now &&
-			rumour_speaks_of(r, g->gathers[i].subject))
-			r->due = g->gathers[i].until;
+		if (!urgent || g->gathers[i].until <= g->now ||
+			!rumour_speaks_of(r, g->gathers[i].subject))
+			continue;
+		r->due = g->gathers[i].until;
+		r->known = 0; /* its owner waits to see it come back, and then joins in */
 	}
 }
 
