@@ -912,7 +912,8 @@ void detector_link_up(struct gossip *g, struct link *l)
 	l->heard = g->now;
 	l->expected = g->now + SEC; /* its first heartbeat comes at once */
 	detector_at(g, l->expected + slack(g, l));
-	beat_send(g, l, 0);
+	if (l->outgoing)
+		beat_send(g, l, 0); /* which the other end answers, and we that: three, not four */
 }
 
 void detector_link_closed(struct gossip *g, struct link *l, enum gossip_close reason)
