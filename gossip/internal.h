@@ -491,6 +491,8 @@ void spread_ride(struct gossip *g, struct link *l, struct writer *w);
 /* Our severance of `subject` to who asked for the test, at the end of this call. */
 void spread_report(struct gossip *g, uint16_t to, uint16_t subject);
 void spread_reports_send(struct gossip *g);
+/* Whether what rides on heartbeats is left to others, as a rule: it takes longer to all then. */
+bool spread_leaves(const struct gossip *g);
 void spread_gather(struct gossip *g, uint16_t subject, nsec_t until);
 void spread_gathered(struct gossip *g, uint16_t subject);
 void spread_link_up(struct gossip *g, struct link *l, uint64_t their_digest);

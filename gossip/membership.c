@@ -79,8 +79,10 @@
 #define REPAIR_DELAY (1050 * MSEC)
 #define REPAIR_SPREAD (500 * MSEC)
 /* Of two that a death made next to each other on a ring, the first links to the second. The second
- * waits so long for it; a link to just anybody would have to be given up again. */
+ * waits so long for it; a link to just anybody would have to be given up again. Longer where word of new
+ * links takes longer: until then, those who have filled their view are asked in vain. */
 #define FILL_DELAY (2500 * MSEC)
+#define FILL_DELAY_LEFT (700 * MSEC)
 /* The rings are followed when nobody has come or gone for so long: while a cluster starts, each
  * newcomer would move them. */
 #define RING_REST (1 * SEC)
@@ -899,7 +901,8 @@ void membership_lost_neighbour(struct gossip *g)
 	if (links_listed(g) > wanted(g) / 2) {
 		at = g->now + REPAIR_DELAY + random_below(g, REPAIR_SPREAD);
 		if (g->fill_not_before <= g->now)
-			g->fill_not_before = g->now + FILL_DELAY;
+			g->fill_not_before =
+				g->now + FILL_DELAY + (spread_leaves(g) ? FILL_DELAY_LEFT : 0);
 	} else {
 		at = g->now + random_below(g, REPAIR_URGENT);
 	}

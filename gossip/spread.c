@@ -12,7 +12,10 @@
  *    one datagram, and the neighbours that send it first need not be told: each link carries it
  *    little more than once, in one direction. Simulated on 1,000 nodes, all know within 30 ms.
  *  - any other rumour (a link replaced) rides on the heartbeats that are sent anyway, unless so
- *    many wait that they fill a datagram of their own. A few seconds to all, no packet more.
+ *    many wait that they fill a datagram of their own. A few seconds to all, no packet more. Where
+ *    nothing gets lost and nothing urgent goes round it does not take every link either: the owner
+ *    tells its neighbours, and whoever is two links away is told by one of them, which all can name
+ *    from the table. The others keep the rumour until the peer's digest is theirs, or for LEFT_FOR.
  *
  * Plumtree's eager tree would carry each rumour about once instead of four times. It was not
  * taken for records: a rumour of a death comes exactly when the tree has a hole where the dead
@@ -50,6 +53,12 @@
 #define REPORT_HOLD (90 * MSEC)
 /* So many rumours waiting for one neighbour's heartbeat fill a datagram: it is sent. */
 #define RIDERS_MAX 24
+/* What rides may be left to another for so long, until the digests that heartbeats carry are equal. Longer
+ * than the links take to be replaced, for until then they seldom are. */
+#define LEFT_FOR (4 * SEC)
+/* Not by who has started so lately: then links come and go everywhere, and the sooner that is known the
+ * fewer are made in vain. */
+#define LEAVES_AFTER (15 * SEC)
 /* Datagrams to one neighbour at a time, and the time between: a portion of a storm. 1.1 MB/s. */
 #define PORTION 2
 #define PORTION_GAP (2 * MSEC)
@@ -66,6 +75,9 @@
 #define SYNC_REST (1 * SEC)
 #define SYNC_PATIENCE (2500 * MSEC)
 #define SYNC_PATIENCE_BUSY (6 * SEC)
+/* Both are so many times longer where rumours are left to others, which takes longer: a ride from the owner, one
+ * from its neighbour, and beyond these some more. */
+#define SYNC_PATIENCE_LEFT 2
 #define SYNC_INTERVAL (2 * SEC)
 /* Between two syncs begun after links came up: the first usually makes the next one small. */
 #define SYNC_STAGGER (20 * MSEC)
@@ -364,12 +376,69 @@ static bool held_back(const struct gossip *g, const struct rumour *r, struct hel
 	return gathered;
 }
 
+static bool neighbours(const struct gossip *g, uint16_t a, uint16_t b)
+{
+	return member_lists(g, a, b) && member_lists(g, b, a);
+}
+
+/* Of the owner's neighbours, the one that passes on to m what the owner says; NONE: m is none of theirs. */
+static uint16_t teller(const struct gossip *g, uint16_t owner, uint16_t m)
+{
+	const struct member *member = &g->members[m];
+	uint16_t first = NONE;
+	uint64_t least = 0;
+
+	for (unsigned i = 0; i < member->n_neighbours; i++) {
+		uint16_t other = member->neighbours[i];
+		uint64_t place = mix64(g->members[other].id ^ g->members[owner].id);
+
+		if ((first != NONE && place > least) || !neighbours(g, other, m) ||
+			!neighbours(g, other, owner))
+			continue;
+		first = other;
+		least = place;
+	}
+	return first;
+}
+
+/* Not where packets get lost. */
+bool spread_leaves(const struct gossip *g)
+{
+	return g->loss < PERCENT && g->now - g->started >= LEAVES_AFTER;
+}
+
+/* Nor while anything urgent goes round, or when they are so many that they go by themselves. */
+static bool leaving(const struct gossip *g, const struct link *l)
+{
+	if (!spread_leaves(g) || l->loss >= PERCENT || g->n_rumours >= RIDERS_MAX)
+		return false;
+	for (size_t i = 0; i < g->n_rumours; i++) {
+		if (g->rumours[i].urgent)
+			return false;
+	}
+	return true;
+}
+
+/* Whether another tells the peer: the owner, or the one of the owner's neighbours who is to. */
+static bool left_to_another(const struct gossip *g, const struct rumour *r, uint16_t peer)
+{
+	uint16_t who;
+
+	if (r->owner == g->self || g->now - r->born >= LEFT_FOR || !member_reachable(g, r->owner))
+		return false;
+	if (neighbours(g, r->owner, peer))
+		return true;
+	who = teller(g, r->owner, peer);
+	return who != NONE && who != g->self;
+}
+
 /* Writes what the link lacks into one NEWS message. Returns how many items went, and whether
  * more wait. */
 static unsigned news_write(
 	struct gossip *g, unsigned slot, struct writer *w, bool urgent_only, bool *ret_more)
 {
 	uint32_t bit = UINT32_C(1) << slot;
+	bool leaves = leaving(g, &g->links[slot]);
 	struct held held = {.n = 0};
 	unsigned n = 0;
 
@@ -379,7 +448,8 @@ static unsigned news_write(
 		struct rumour *r = &g->rumours[i];
 		struct wire_item item;
 
-		if (held_back(g, r, &held) || (r->known & bit) || (urgent_only && !r->urgent))
+		if (held_back(g, r, &held) || (r->known & bit) || (urgent_only && !r->urgent) ||
+			(leaves && left_to_another(g, r, g->links[slot].peer)))
 			continue;
 		rumour_item(g, r, &item);
 		if (!item_add(w, &item)) {
@@ -801,11 +871,14 @@ void spread_beat(struct gossip *g, struct link *l, uint32_t digest)
 	if (digest == fold(g->digest)) {
 		l->mismatch = NSEC_NEVER;
 		l->sync_wanted = false;
+		for (size_t i = 0; i < g->n_rumours; i++)
+			g->rumours[i].known |= UINT32_C(1) << link_slot(g, l); /* it has them all */
+		rumours_finish(g);
 		return;
 	}
 	if (l->mismatch == NSEC_NEVER)
 		l->mismatch = g->now;
-	since = g->now - l->mismatch;
+	since = (g->now - l->mismatch) / (spread_leaves(g) ? SYNC_PATIENCE_LEFT : 1);
 	if (g->now - l->synced < SYNC_INTERVAL || l->backlog > GOSSIP_BACKLOG_MAX)
 		return;
 	if ((since > SYNC_PATIENCE && g->now - g->changed > SYNC_REST) ||
