@@ -747,11 +747,32 @@ void detector_heard(struct gossip *g, uint16_t m)
 		verdict_proven(g); /* this was not in the socket while we paused */
 }
 
+/* How many others that are there say that they hear its kernel, and have smaller ids. */
+static unsigned n_hearers_before(const struct gossip *g, uint16_t m)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < g->n_lost; i++) {
+		const struct lost *lost = &g->lost[i];
+
+		n += lost->subject == m && lost->op != OP_SILENT && lost_valid(g, lost) &&
+		     member_reachable(g, lost->owner) && g->members[lost->owner].id < g->config.id;
+	}
+	return n;
+}
+
+/* Enough of them hear it without us, and go on asking. */
+static bool heard_enough(const struct gossip *g, uint16_t m)
+{
+	return n_hearers_before(g, m) >= WATCHERS_MAX;
+}
+
 void detector_word(struct gossip *g, uint16_t from, uint16_t subject)
 {
 	struct link *l = link_of(g, subject);
 
-	if ((l && l->listed) || watch_find(g, subject) || verdict_unsaid(g, subject))
+	if ((l && l->listed) || watch_find(g, subject) ||
+		(verdict_unsaid(g, subject) && !heard_enough(g, subject)))
 		detector_test(g, subject, from);
 	else if (own_lost(g, subject))
 		spread_report(g, from, subject);
@@ -1035,20 +1056,6 @@ static void overdue(struct gossip *g)
 	}
 }
 
-/* How many others that are there say that they hear its kernel, and have smaller ids. */
-static unsigned n_hearers_before(const struct gossip *g, uint16_t m)
-{
-	unsigned n = 0;
-
-	for (size_t i = 0; i < g->n_lost; i++) {
-		const struct lost *lost = &g->lost[i];
-
-		n += lost->subject == m && lost->op != OP_SILENT && lost_valid(g, lost) &&
-		     member_reachable(g, lost->owner) && g->members[lost->owner].id < g->config.id;
-	}
-	return n;
-}
-
 static void watches(struct gossip *g)
 {
 	for (size_t i = 0; i < g->n_watches; i++) {
@@ -1057,11 +1064,11 @@ static void watches(struct gossip *g)
 		if (w->next > g->now)
 			continue;
 		w->next = g->now + WATCH_INTERVAL - random_below(g, WATCH_INTERVAL / 8);
-		if (!member_reachable(g, w->peer) && n_hearers_before(g, w->peer) < WATCHERS_MAX) {
+		if (!member_reachable(g, w->peer) && !heard_enough(g, w->peer)) {
 			detector_test(g, w->peer, NONE);
 			continue;
 		}
-		if (!member_reachable(g, w->peer)) /* enough without us */
+		if (!member_reachable(g, w->peer))
 			own_change(g, OP_CLEAR, w->peer, false);
 		*w = g->watches[--g->n_watches];
 		i--;
