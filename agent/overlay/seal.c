@@ -14,6 +14,7 @@
 
 #define HASH_FUNCTION HASH_FNV
 #include <uthash.h>
+#include <utlist.h>
 
 #define VERSION 1
 #define BOOT_NONCE 12
@@ -62,6 +63,7 @@ struct peer {
 	size_t n_held;
 	uint64_t held_counter;
 	struct gossip_addr held_from;
+	struct peer *next_held, *prev_held;
 };
 
 struct seal {
@@ -72,7 +74,8 @@ struct seal {
 	uint64_t counter;
 	uint8_t secret[32]; /* of challenges; of this process */
 	uint64_t generations;
-	struct peer *peers; /* in order of use: the first is silent for longest */
+	struct peer *peers;   /* in order of use: the first is silent for longest */
+	struct peer *holders; /* those with a packet that waits, in the order of asking */
 	struct seal_stats stats;
 	uint8_t plain[SEAL_PACKET_MAX], reply[SEAL_PACKET_MAX];
 	uint64_t answered[ANSWERED]; /* by halves of their tags */
@@ -150,12 +153,19 @@ struct seal *seal_new(const struct keys *keys, const char *cluster, uint64_t id)
 	return s;
 }
 
+/* The packet of this peer that waits, which is the caller's from now on; NULL: none does. */
+static uint8_t *take_held(struct seal *s, struct peer *p)
+{
+	if (!p->held)
+		return NULL;
+	DL_DELETE2(s->holders, p, prev_held, next_held);
+	s->stats.n_held--;
+	return STEAL(p->held);
+}
+
 static void drop_held(struct seal *s, struct peer *p)
 {
-	if (p->held)
-		s->stats.n_held--;
-	free(p->held);
-	p->held = NULL;
+	free(take_held(s, p));
 }
 
 static void peer_free(struct seal *s, struct peer *p)
@@ -348,12 +358,16 @@ static struct seal_opened challenge(struct seal *s, struct peer *p, const struct
 	p->asked = true;
 	p->asked_at = now;
 	drop_held(s, p);
-	if ((head[0] & 15) == TYPE_DATA && s->stats.n_held < SEAL_HELD_MAX) {
+	if ((head[0] & 15) == TYPE_DATA) {
+		/* The oldest goes: whoever lives has answered by now, and the dead keep no place. */
+		if (s->stats.n_held >= SEAL_HELD_MAX)
+			drop_held(s, s->holders);
 		p->held = xcalloc(1, n_plain);
 		memcpy(p->held, s->plain, n_plain);
 		p->n_held = n_plain;
 		p->held_from = *from;
 		p->held_counter = get(head + 22, COUNTER);
+		DL_APPEND2(s->holders, p, prev_held, next_held);
 		s->stats.n_held++;
 	}
 	s->stats.challenges++;
@@ -379,10 +393,9 @@ static struct seal_opened take_echo(struct seal *s, struct peer *p, const struct
 		return (struct seal_opened){.verdict = SEAL_DROP};
 	}
 	free(s->released);
-	ret.bytes = s->released = STEAL(p->held);
+	ret.bytes = s->released = take_held(s, p);
 	ret.n = p->n_held;
 	ret.from = p->held_from;
-	s->stats.n_held--;
 	s->stats.opened++;
 	return ret;
 }

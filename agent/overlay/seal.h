@@ -37,7 +37,7 @@
 #define SEAL_OVERHEAD 44     /* bytes that a datagram grows by */
 #define SEAL_PACKET_MAX 1200 /* bytes of a sealed datagram: fits any path's MTU */
 #define SEAL_PEERS_MAX 16384 /* senders remembered; the one silent for longest goes */
-#define SEAL_HELD_MAX 256    /* packets that wait for their sender's answer */
+#define SEAL_HELD_MAX 256    /* packets that wait for their sender's answer; the oldest goes */
 
 struct seal;
 

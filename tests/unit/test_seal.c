@@ -290,6 +290,26 @@ static void test_replays_do_not_keep_out(void **state)
 	pair_free(&p);
 }
 
+/* Packets of nodes that will never answer, replayed, do not take the waiting places for good. */
+static void test_held_places_come_free(void **state)
+{
+	struct pair p = pair_new();
+	struct keys k = one_key(1);
+	uint8_t packet[SEAL_PACKET_MAX];
+
+	for (uint64_t i = 0; i < SEAL_HELD_MAX; i++) {
+		struct seal *gone = seal_new(&k, "cluster", 0x100 + i);
+		size_t n = seal_packet(gone, &at_b, "old", 3, packet);
+
+		seal_free(gone);
+		assert_int_equal(at_b_opens(&p, S, packet, n).verdict, SEAL_REPLY);
+	}
+	assert_int_equal(seal_stats(p.b)->n_held, SEAL_HELD_MAX);
+	meet(&p, 3600 * S);
+	assert_int_equal(seal_stats(p.b)->n_held, SEAL_HELD_MAX - 1);
+	pair_free(&p);
+}
+
 static void test_strangers(void **state)
 {
 	struct keys k1 = one_key(1), k2 = one_key(2);
@@ -502,6 +522,7 @@ int main(void)
 		cmocka_unit_test(test_new_boot_replaces_old),
 		cmocka_unit_test(test_old_packet_of_a_living_boot),
 		cmocka_unit_test(test_replays_do_not_keep_out),
+		cmocka_unit_test(test_held_places_come_free),
 		cmocka_unit_test(test_strangers),
 		cmocka_unit_test(test_rotation),
 		cmocka_unit_test(test_link),
