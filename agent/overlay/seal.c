@@ -711,6 +711,9 @@ static int read_frame(struct seal_link *l)
 	if (crypto_secretstream_xchacha20poly1305_pull(
 		    &l->pull, room, &n_plain, &tag, raw + FRAME_LENGTH, n, NULL, 0) != 0)
 		return -EBADMSG;
+	/* Taken out while we waited for the confirmation: links that are open are ended from outside. */
+	if (l->state == LINK_CONFIRMING && !seal_link_is_current(l))
+		return -EBADMSG;
 	l->in.n += (size_t)n_plain;
 	l->raw.at += FRAME_LENGTH + n;
 	l->state = LINK_OPEN;
