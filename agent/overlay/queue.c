@@ -28,9 +28,15 @@ struct queue *queue_new(size_t max)
 	return q;
 }
 
-bool queue_push(struct queue *q, void *item)
+static void wake(struct queue *q)
 {
 	uint64_t one = 1;
+
+	(void)!write(q->fd, &one, sizeof(one));
+}
+
+bool queue_push(struct queue *q, void *item)
+{
 	bool full, first;
 
 	pthread_mutex_lock(&q->lock);
@@ -42,7 +48,7 @@ bool queue_push(struct queue *q, void *item)
 		q->items[(q->first + q->n++) % q->max] = item;
 	pthread_mutex_unlock(&q->lock);
 	if (first && !full)
-		(void)!write(q->fd, &one, sizeof(one));
+		wake(q);
 	return !full;
 }
 
@@ -58,8 +64,13 @@ void *queue_pop(struct queue *q)
 		q->n--;
 	}
 	pthread_mutex_unlock(&q->lock);
-	if (!item && read(q->fd, &n, sizeof(n)) > 0)
-		return queue_pop(q); /* one may have come between the look and the reading */
+	if (item || read(q->fd, &n, sizeof(n)) < 0)
+		return item;
+	/* Some may have come between the look and the reading, which took their wake-up away: who
+	 * takes one at a time needs it for the rest. */
+	item = queue_pop(q);
+	if (item && queue_count(q) > 0)
+		wake(q);
 	return item;
 }
 

@@ -8,6 +8,8 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "agent/overlay/queue.h"
 #include "agent/util.h"
@@ -83,12 +85,44 @@ static void test_two_threads(void **state)
 	queue_free(q, free);
 }
 
+/* What the other thread does after the reader saw an empty queue and before it reads the descriptor. */
+static struct queue *meanwhile;
+
+ssize_t read(int fd, void *buf, size_t n)
+{
+	static int items[2];
+	struct queue *q = STEAL(meanwhile);
+
+	if (q && fd == queue_fd(q)) {
+		queue_push(q, &items[0]);
+		queue_push(q, &items[1]);
+	}
+	return syscall(SYS_read, fd, buf, n);
+}
+
+/* Who takes one item at a wake-up is woken for the next, whenever that came. */
+static void test_one_at_a_time(void **state)
+{
+	struct queue *q = queue_new(4);
+
+	meanwhile = q;
+	assert_non_null(queue_pop(q));
+	assert_null(meanwhile);
+	assert_int_equal(queue_count(q), 1);
+	assert_true(readable(q));
+	assert_non_null(queue_pop(q));
+	assert_null(queue_pop(q));
+	assert_false(readable(q));
+	queue_free(q, free);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_order_and_bound),
 		cmocka_unit_test(test_rest_is_freed),
 		cmocka_unit_test(test_two_threads),
+		cmocka_unit_test(test_one_at_a_time),
 	};
 
 	return cmocka_run_group_tests_name("queue", tests, NULL, NULL);
