@@ -668,6 +668,21 @@ static bool hello_is_news(const struct gossip *g, const struct wire_hello *hello
 	       g->members[m].incarnation != hello->incarnation;
 }
 
+/* Who speaks as a member of which there is a later life is that one before its restart, or somebody whose
+ * identity was copied. It would never hear of it: nobody links to it any more. */
+static void former_life_tell(struct gossip *g, uint16_t m, const struct wire_hello *hello)
+{
+	struct wire_item item;
+	struct packet p;
+
+	packet_init(g, &p);
+	write_message_begin(&p.w, WIRE_RECORDS);
+	record_item(g, m, &item);
+	wire_item_write(&p.w, &item);
+	write_message_end(&p.w);
+	packet_send(g, &p, &hello->record.record.address);
+}
+
 void membership_hello(struct gossip *g, struct link *l, struct reader *r)
 {
 	struct wire_hello hello;
@@ -687,6 +702,8 @@ void membership_hello(struct gossip *g, struct link *l, struct reader *r)
 	if (hello_is_news(g, &hello))
 		spread_record(g, &hello.record);
 	peer = member_find(g, hello.id);
+	if (peer != NONE && g->members[peer].incarnation > hello.incarnation)
+		former_life_tell(g, peer, &hello);
 	if (peer == NONE || g->members[peer].incarnation > hello.incarnation ||
 		(l->outgoing && l->peer != NONE && l->peer != peer)) {
 		link_drop(g, l, false);

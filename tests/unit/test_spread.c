@@ -136,12 +136,66 @@ static void test_urgent_in_a_whole_record(void **state)
 	gossip_free(g);
 }
 
+/* Its first message on a link. */
+static void greet(struct gossip *g, uint64_t id, uint64_t incarnation)
+{
+	struct wire_hello hello = {
+		.id = id, .incarnation = incarnation, .number = 1, .purpose = PURPOSE_HIGH};
+	struct gossip_addr from = address(id);
+	uint8_t bytes[GOSSIP_DATAGRAM_MAX];
+	uint32_t link;
+	struct writer w;
+
+	hello.record = (struct wire_item){.kind = ITEM_RECORD, .owner = id};
+	hello.record.record.incarnation = incarnation;
+	hello.record.record.version = 1;
+	hello.record.record.address = from;
+	writer_init(&w, bytes, sizeof(bytes));
+	write_message_begin(&w, WIRE_HELLO);
+	wire_hello_write(&w, &hello);
+	write_message_end(&w);
+	assert_int_equal(gossip_link_accepted(g, g->now, &from, &link), 0);
+	assert_int_equal(gossip_link_bytes(g, g->now, link, bytes, w.n), 0);
+}
+
+/* A state_dir was copied, and whoever has it now started later: all take that one's record, and nobody will be
+ * linked to the first any more. It hears why, from whomever it asks. */
+static void test_former_life_is_told(void **state)
+{
+	struct gossip_addr a = address(1), b = address(5);
+	struct gossip_config config;
+	struct gossip *g = node(), *first;
+	struct gossip_effect effect;
+	struct gossip_event event;
+	bool told = false;
+
+	assert_int_equal(gossip_preload(g, 5, 9, 1, &b, NULL, 0), 0);
+	gossip_config_init(&config);
+	config.id = 5;
+	config.incarnation = 1;
+	config.seed = 5;
+	config.address = b;
+	assert_int_equal(gossip_new(&first, &config, SEC), 0);
+	records_sent(g);
+	greet(g, 5, 1);
+	while (gossip_pop_effect(g, &effect))
+		if (effect.kind == GOSSIP_EFFECT_PACKET && gossip_addr_equal(&effect.address, &b))
+			assert_int_equal(
+				gossip_receive(first, SEC, &a, effect.bytes, effect.n_bytes), 0);
+	while (gossip_pop_event(first, &event))
+		told |= event.kind == GOSSIP_EVENT_CONFLICT;
+	assert_true(told);
+	gossip_free(first);
+	gossip_free(g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_unseen_changes_are_one_version),
 		cmocka_unit_test(test_whole_record_is_seen),
 		cmocka_unit_test(test_urgent_in_a_whole_record),
+		cmocka_unit_test(test_former_life_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
