@@ -817,7 +817,7 @@ static void beat_send(struct gossip *g, struct link *l, uint8_t flags)
 	struct gossip_addr to;
 	struct packet p;
 
-	if (l->seq > 0 && !l->echoed && l->received > l->sent + detector_timeout(g, l))
+	if (l->sent > 0 && !l->echoed && l->received > l->sent + detector_timeout(g, l))
 		loss_sample(g, l, true); /* it spoke after ours should have come, of an older one */
 	else if (l->echoed)
 		loss_sample(g, l, false);
@@ -931,6 +931,8 @@ void detector_link_up(struct gossip *g, struct link *l)
 	detector_unwatch(g, l->peer);
 	l->order = g->next_order++;
 	l->heard = g->now;
+	/* After those of any link to it before, of which one may still be on its way. */
+	l->seq = (g->now - g->started) / g->config.beat_interval;
 	l->expected = g->now + SEC; /* its first heartbeat comes at once */
 	detector_at(g, l->expected + slack(g, l));
 	if (l->outgoing)

@@ -1,20 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* How changes of a node's own record become versions and rumours (gossip/spread.c), seen from inside. */
-#include "gossip/internal.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
 
+#include "tests/unit/gossip_help.h"
+
 #define N 12
 #define N_LINKS 6
-
-static struct gossip_addr address(unsigned i)
-{
-	return (struct gossip_addr){.family = 4, .port = 61420, .bytes = {10, 0, 0, i}};
-}
 
 /* How often its own record has gone out, whole, by datagram. */
 static unsigned records_sent(struct gossip *g)
@@ -134,28 +130,6 @@ static void test_urgent_in_a_whole_record(void **state)
 	assert_int_equal(g->stats.sent[WIRE_BEAT].messages, 1);
 	assert_int_not_equal(records_sent(g), 0);
 	gossip_free(g);
-}
-
-/* Its first message on a link. */
-static void greet(struct gossip *g, uint64_t id, uint64_t incarnation)
-{
-	struct wire_hello hello = {
-		.id = id, .incarnation = incarnation, .number = 1, .purpose = PURPOSE_HIGH};
-	struct gossip_addr from = address(id);
-	uint8_t bytes[GOSSIP_DATAGRAM_MAX];
-	uint32_t link;
-	struct writer w;
-
-	hello.record = (struct wire_item){.kind = ITEM_RECORD, .owner = id};
-	hello.record.record.incarnation = incarnation;
-	hello.record.record.version = 1;
-	hello.record.record.address = from;
-	writer_init(&w, bytes, sizeof(bytes));
-	write_message_begin(&w, WIRE_HELLO);
-	wire_hello_write(&w, &hello);
-	write_message_end(&w);
-	assert_int_equal(gossip_link_accepted(g, g->now, &from, &link), 0);
-	assert_int_equal(gossip_link_bytes(g, g->now, link, bytes, w.n), 0);
 }
 
 /* A state_dir was copied, and whoever has it now started later: all take that one's record, and nobody will be

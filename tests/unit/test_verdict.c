@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* When a verdict that is due is kept back (gossip/verdict.c), seen from inside. */
-#include "gossip/internal.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
 
 #include <cmocka.h>
 
-#define LOST 9 /* whose neighbours are those that vote */
+#include "tests/unit/gossip_help.h"
 
-static struct gossip_addr address(unsigned i)
-{
-	return (struct gossip_addr){.family = 4, .port = 61420, .bytes = {10, 0, 0, i}};
-}
+#define LOST 9 /* whose neighbours are those that vote */
 
 /* Node 1 with links to 2, 3 and 4, which were linked to 9. */
 static struct gossip *node(void)
