@@ -349,8 +349,10 @@ static void test_try(struct gossip *g, struct test *t)
 	if (l && l->handle != 0 &&
 		(t->n_tries == BY_LINK_TRIES || t->answered || l->degraded || l->stalled))
 		ping_by_link(g, l, nonce);
-	if (asks_kernel)
+	if (asks_kernel) {
 		probe_send(g, &to, nonce);
+		t->n_asked++;
+	}
 	if (!t->hail && t->n_tries == 0)
 		trace_note(g, t->peer, TRACE_MISSED);
 	if (!t->hail && asks_kernel)
@@ -488,6 +490,22 @@ static void test_conclude(struct gossip *g, struct test *test, enum wire_op op)
 		if (!member_reachable(g, t.peer))
 			spread_gathered(g, t.peer);
 	}
+}
+
+/* Its kernel could not be asked, and might have answered: the link is given up, and nothing is said of the host.
+ * That is for those who can ask. */
+static void test_abandon(struct gossip *g, struct test *t)
+{
+	struct link *l = link_of(g, t->peer);
+
+	test_end(g, t);
+	tests_release(g);
+	if (!l)
+		return;
+	l->silent = true;
+	link_unlist(g, l, OP_DROP, true);
+	link_drop(g, l, false);
+	membership_lost_neighbour(g);
 }
 
 /* See BY_LINK_CLEAN. */
@@ -654,6 +672,8 @@ static void test_step(struct gossip *g, struct test *t)
 	} else if (!t->over && !t->answered && l && silent_too(g, t)) {
 		t->over = true;
 		t->next = g->now + OVER_WAIT * g->config.try_interval;
+	} else if (!t->answered && t->n_asked == 0 && t->n_not_asked > 0) {
+		test_abandon(g, t);
 	} else {
 		test_conclude(g, t, t->answered ? OP_STALLED : OP_SILENT);
 	}
@@ -670,6 +690,10 @@ void detector_probe(struct gossip *g, uint32_t probe, enum gossip_probe result)
 
 		if (probe - t->nonce >= NONCES)
 			continue;
+		if (result == GOSSIP_PROBE_NOT_ASKED && t->n_asked > 0) {
+			t->n_asked--;
+			t->n_not_asked++;
+		}
 		if (result == GOSSIP_PROBE_REFUSED) {
 			t->refused = true;
 			test_conclude(g, t, OP_AGENTLESS);

@@ -138,7 +138,8 @@ enum gossip_probe {
 	GOSSIP_PROBE_ANSWERED, /* SYN-ACK: a process listens, running or not */
 	GOSSIP_PROBE_REFUSED,  /* RST or port unreachable: a kernel, no process */
 	GOSSIP_PROBE_SILENT,   /* nothing; need not be reported */
-	GOSSIP_PROBE_LOCAL,    /* this node could not even send */
+	GOSSIP_PROBE_LOCAL, /* this node had no way to send: its route may be gone with the host */
+	GOSSIP_PROBE_NOT_ASKED, /* it had no descriptor or port left to ask by: no evidence */
 };
 
 /* What came of a GOSSIP_EFFECT_PROBE. */

@@ -195,9 +195,10 @@ struct test {
 	bool over;              /* it waits for another to be over, for one word of both */
 	bool quiet;             /* nothing of its own was missed: no word before a ping is */
 	uint8_t n_tries, max_tries;
-	uint8_t n_words;   /* times that its other neighbours were told */
-	uint8_t n_reports; /* other neighbours that severed it, told by us */
-	uint32_t nonce;    /* of the first try; one more each */
+	uint8_t n_asked, n_not_asked; /* probes of its kernel that may have got out; that did not */
+	uint8_t n_words;              /* times that its other neighbours were told */
+	uint8_t n_reports;            /* other neighbours that severed it, told by us */
+	uint32_t nonce;               /* of the first try; one more each */
 	nsec_t started, next, answered_at;
 	nsec_t tried[TRIES_MAX];
 };

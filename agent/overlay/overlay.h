@@ -84,6 +84,7 @@ struct overlay_transport_stats {
 	uint64_t events_dropped;         /* and told again when there was room */
 	uint64_t bulk_dropped;           /* multicasts, requests and responses that found none */
 	uint64_t floods;                 /* seconds with more datagrams than a cluster sends */
+	uint64_t probes_not_asked;       /* of hosts' kernels: no descriptor or port was left */
 	uint64_t accepts_paused;         /* times that no descriptor was left for a link */
 	int receive_buffer, send_buffer; /* bytes, as the kernel granted them */
 	nsec_t longest_turn;             /* of the thread's loop */

@@ -7,7 +7,8 @@
  * This node's own address is not asked: it always answers, and would prove to a node that is cut off that its
  * path works. A member has that address if it is this node's earlier self, whose id was lost.
  *
- * Bounds: PROBES_MAX at a time. More are not begun: silence is no evidence of death by itself, others probe too.
+ * Bounds: PROBES_MAX at a time. More are not begun, as when no descriptor is left: gossip hears that it has not been
+ * asked, which says nothing of the host.
  */
 #include "agent/overlay/engine.h"
 
@@ -69,18 +70,29 @@ static bool is_own(const struct engine *e, const struct gossip_addr *a)
 	       memcmp(a->bytes, own->bytes, sizeof(a->bytes)) == 0;
 }
 
+/* What it means that a probe got no socket, or was not sent from it. */
+static enum gossip_probe not_begun(int error)
+{
+	if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ||
+		error == EADDRNOTAVAIL)
+		return GOSSIP_PROBE_NOT_ASKED;
+	return path_is_broken_by(error) ? GOSSIP_PROBE_LOCAL : GOSSIP_PROBE_SILENT;
+}
+
 void probes_start(struct engine *e, const struct gossip_effect *effect)
 {
 	struct linger reset = {.l_onoff = 1};
 	struct probe *p;
 	int fd, r;
 
-	if (e->n_probes >= PROBES_MAX || is_own(e, &effect->address))
+	if (is_own(e, &effect->address))
 		return;
-	fd = sockets_dial(e, &effect->address);
+	fd = e->n_probes < PROBES_MAX ? sockets_dial(e, &effect->address) : -EMFILE;
 	if (fd < 0) {
-		engine_must(gossip_probe_result(e->gossip, now_ns(), effect->link,
-			path_is_broken_by(-fd) ? GOSSIP_PROBE_LOCAL : GOSSIP_PROBE_SILENT));
+		enum gossip_probe result = not_begun(-fd);
+
+		e->stats.probes_not_asked += result == GOSSIP_PROBE_NOT_ASKED;
+		engine_must(gossip_probe_result(e->gossip, now_ns(), effect->link, result));
 		return;
 	}
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
@@ -93,7 +105,7 @@ void probes_start(struct engine *e, const struct gossip_effect *effect)
 		r = sd_event_add_time_relative(e->loop, &p->timer, CLOCK_MONOTONIC,
 			PROBE_TIME / NSEC_PER_USEC, TIMER_ACCURACY, on_probe_time, p);
 	if (r < 0)
-		probe_done(p, GOSSIP_PROBE_LOCAL);
+		probe_done(p, GOSSIP_PROBE_NOT_ASKED);
 }
 
 void probes_done(struct engine *e)

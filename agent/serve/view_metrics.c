@@ -300,6 +300,8 @@ static void transport_metrics(FILE *f, const struct overlay_transport_stats *t)
 		"Links refused for want of room.");
 	metrics_counter(f, "vipd_overlay_send_errors_total", (double)t->send_errors,
 		"Datagrams that this node could not send.");
+	metrics_counter(f, "vipd_overlay_probes_not_asked_total", (double)t->probes_not_asked,
+		"Probes of hosts' kernels for which no descriptor or port was left.");
 	metrics_counter(f, "vipd_overlay_floods_total", (double)t->floods,
 		"Seconds with more datagrams than a cluster sends.");
 	metrics_gauge(f, "vipd_overlay_longest_turn_seconds", seconds(t->longest_turn),

@@ -177,6 +177,7 @@ static json_object *transport_view(const struct overlay_snapshot *s)
 	put_int(o, "challenges", t->challenges);
 	put_int(o, "events_dropped", t->events_dropped);
 	put_int(o, "floods", t->floods);
+	put_int(o, "probes_not_asked", t->probes_not_asked);
 	put_int(o, "accepts_paused", t->accepts_paused);
 	put_int(o, "receive_buffer", (uint64_t)t->receive_buffer);
 	put_int(o, "send_buffer", (uint64_t)t->send_buffer);

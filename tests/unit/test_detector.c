@@ -71,10 +71,51 @@ static void test_later_links_have_later_numbers(void **state)
 	gossip_free(g);
 }
 
+/* Node 1 with a link to 2, which falls silent; each probe of its kernel ends like this. Returns how many members
+ * node 1 then says that it has lost. */
+static size_t say_of_silent_one(enum gossip_probe result)
+{
+	struct gossip *g = node();
+	struct gossip_effect effect;
+	struct gossip_member own;
+	unsigned n_probes = 0;
+	uint32_t link;
+
+	assert_int_equal(
+		gossip_preload(g, 1, 1, 10, &(struct gossip_addr){.family = 4}, (uint64_t[]){2}, 1),
+		0);
+	assert_int_equal(gossip_preload_link(g, SEC, 2, MSEC, true, &link), 0);
+	for (nsec_t now = SEC; now < 6 * SEC; now += 5 * MSEC) {
+		assert_int_equal(gossip_tick(g, now), 0);
+		while (gossip_pop_effect(g, &effect))
+			if (effect.kind == GOSSIP_EFFECT_PROBE && result != GOSSIP_PROBE_SILENT) {
+				n_probes++;
+				assert_int_equal(
+					gossip_probe_result(g, now, effect.link, result), 0);
+			}
+	}
+	assert_true(gossip_member_get(g, 1, &own));
+	assert_int_equal(own.n_neighbours, 0);
+	assert_true(result == GOSSIP_PROBE_SILENT || n_probes > 0);
+	gossip_free(g);
+	return own.n_lost;
+}
+
+/* Who cannot ask the host's kernel, having no descriptor left, gives up the link and says nothing of the host: its word
+ * would be half of a verdict on one whose vipd has only been stopped. */
+static void test_kernel_not_asked_is_no_vote(void **state)
+{
+	assert_int_equal(say_of_silent_one(GOSSIP_PROBE_SILENT), 1);
+	assert_int_equal(say_of_silent_one(GOSSIP_PROBE_NOT_ASKED), 0);
+	/* But a route may be gone with the host. */
+	assert_int_equal(say_of_silent_one(GOSSIP_PROBE_LOCAL), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_later_links_have_later_numbers),
+		cmocka_unit_test(test_kernel_not_asked_is_no_vote),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
