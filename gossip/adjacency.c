@@ -620,7 +620,7 @@ static void lists_replace(struct gossip *g, uint16_t m, const struct wire_item *
 static enum apply whole_apply(struct gossip *g, uint16_t m, const struct wire_item *item)
 {
 	struct member *member = &g->members[m];
-	bool first = member->incarnation == 0;
+	bool first = member->incarnation == 0, reborn;
 	bool other = false;
 
 	if (m == g->self)
@@ -629,6 +629,7 @@ static enum apply whole_apply(struct gossip *g, uint16_t m, const struct wire_it
 		(item->record.incarnation == member->incarnation &&
 			item->record.version <= member->version))
 		return APPLY_OLD;
+	reborn = !first && item->record.incarnation > member->incarnation;
 	digest_toggle(g, member);
 	g->n_known += first;
 	member->incarnation = item->record.incarnation;
@@ -640,6 +641,8 @@ static enum apply whole_apply(struct gossip *g, uint16_t m, const struct wire_it
 	g->members[m].since_add =
 		item->record.since_add < UINT16_MAX ? item->record.since_add : UINT16_MAX;
 	record_changed(g, m);
+	if (reborn)
+		absent_reborn(g, m);
 	if (g->members[m].parent == NONE && item->record.age > 0)
 		absent_age(g, m, item->record.age);
 	if (other && !first)

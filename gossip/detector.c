@@ -447,7 +447,7 @@ static void outcome_tell(struct gossip *g, const struct test *t, enum wire_op op
 	}
 	if (said && said->op == OP_SILENT && op == OP_SILENT && verdict_outdated(g, peer))
 		own_change(g, OP_CLEAR, peer, true); /* or to say it again would be no news */
-	else if (said && said->op == op && (op != OP_SILENT || lost_valid(g, said)))
+	else if (said && said->op == op && lost_valid(g, said))
 		return;
 	own_change(g, op, peer, true);
 }

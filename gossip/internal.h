@@ -83,6 +83,7 @@ struct absent {
 	uint8_t void_votes;      /* valid ones, but older than the last sign of life */
 	bool stalled, agentless; /* a reachable member hears its kernel */
 	bool was_heard;          /* so it was when that was counted before */
+	bool reborn;             /* this life of it has had no path yet */
 	bool noted;       /* judged at least once without a path: not just moved on the tree */
 	bool settled;     /* missing for so long that self-doubt has stopped counting it */
 	uint16_t accuser; /* one of the voters */
@@ -509,6 +510,7 @@ void spread_done(struct gossip *g);
 
 void absent_add(struct gossip *g, uint16_t m);
 void absent_age(struct gossip *g, uint16_t m, uint64_t age);
+void absent_reborn(struct gossip *g, uint16_t m);
 const struct absent *absent_find(const struct gossip *g, uint16_t m);
 void verdict_tick(struct gossip *g);
 nsec_t verdict_deadline(const struct gossip *g);

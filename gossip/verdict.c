@@ -66,7 +66,7 @@
 /* A look and word of it: eight pings, their time-out, and a flood. In a split, one in nine of the other
  * side's members had but one neighbour on this one, and is judged after that. */
 #define LOOK_TIME (400 * MSEC)
-/* For a member that was never up here: it, or we, may have just started, and links are still to come. Also
+/* For a member that was never up here, or not since it started again: it, or we, may have just started, and links are still to come. Also
  * where one vote is not older than the last sign of life, and the others are: what is news here need
  * not be so to those who gave them, so that they do not vote again. */
 #define NEW_TIME (3 * SEC)
@@ -137,6 +137,17 @@ void absent_age(struct gossip *g, uint16_t m, uint64_t age)
 
 	if (a && g->now - ago < a->since)
 		a->since = g->now - ago;
+}
+
+/* It has started again. Nobody can have missed that life for longer. */
+void absent_reborn(struct gossip *g, uint16_t m)
+{
+	struct absent *a = (struct absent *)absent_find(g, m);
+
+	if (!a)
+		return;
+	a->since = g->now;
+	a->reborn = true;
 }
 
 static struct trace *trace_find(struct gossip *g, uint16_t m)
@@ -529,7 +540,8 @@ static bool word_proven(struct gossip *g, const struct absent *a)
  * neighbour, our test decides. */
 static nsec_t verdict_due(struct gossip *g, const struct absent *a)
 {
-	nsec_t wait = g->members[a->member].flags & MEMBER_SEEN_UP ? LOOK_TIME : NEW_TIME;
+	bool seen = (g->members[a->member].flags & MEMBER_SEEN_UP) && !a->reborn;
+	nsec_t wait = seen ? LOOK_TIME : NEW_TIME;
 	nsec_t since = a->unheard > a->since ? a->unheard : a->since;
 	const struct test *test;
 
