@@ -20,6 +20,8 @@
 /* Changes of one run that are told one by one: more than a person reads, and little enough that
  * telling them (a few microseconds each) does not hold up a table of 100,000. */
 #define RUN_TOLD 1000
+/* Changes of nodes that move no backend and are told one by one in a second; of more the number is. */
+#define STATUS_TOLD 100
 /* Events that are made into lines at once. */
 #define LINES_AT_ONCE 64
 
@@ -51,6 +53,8 @@ struct watch {
 	size_t n_leaving;
 	struct ip_addr *leaving; /* nodes that went down in this run */
 	uint64_t n_rule_repairs;
+	nsec_t status_second; /* in which n_status such changes came */
+	size_t n_status;
 };
 
 const struct events *watch_events(const struct watch *w)
@@ -570,6 +574,24 @@ void watch_settled(struct watch *w)
 
 /* --- what moves no backend ------------------------------------------------- */
 
+static void tell_more(struct watch *w, nsec_t now);
+
+static void tell_status(struct watch *w, struct event *e)
+{
+	nsec_t now = now_ns();
+
+	if (now / NSEC_PER_SEC != w->status_second) {
+		if (w->n_status > STATUS_TOLD)
+			tell_more(w, now);
+		w->status_second = now / NSEC_PER_SEC;
+		w->n_status = 0;
+	}
+	if (w->n_status++ < STATUS_TOLD)
+		tell(w, e);
+	else
+		w->n_more[e->kind]++;
+}
+
 /* What is told of it, as watch_desired() tells it, is that it is down. */
 static bool told_down(const struct watch *w, const struct ip_addr *agent)
 {
@@ -603,7 +625,7 @@ static bool tell_held(struct watch *w, const struct overlay_node *node)
 		return false;
 	}
 	e.detail = detail;
-	tell(w, &e);
+	tell_status(w, &e);
 	return true;
 }
 
@@ -634,7 +656,7 @@ void watch_status(
 		return;
 	}
 	e.detail = detail;
-	tell(w, &e);
+	tell_status(w, &e);
 }
 
 void watch_self(struct watch *w, enum gossip_self self, const char *text)

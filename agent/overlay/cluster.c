@@ -21,7 +21,7 @@
 #define RETRY (5 * NSEC_PER_SEC)
 /* Nodes that say that they have a master. Clusters have up to seven. */
 #define MASTERS_MAX 64
-/* Changes of nodes that are told by name within a second; of more only the number is logged. */
+/* Changes of nodes that are logged by name within a second; of more only the number is. */
 #define LOGGED_PER_SECOND 10
 
 struct cluster {
@@ -216,9 +216,8 @@ static void log_status(const struct cluster *c, const struct overlay_node *n, ns
 static void tell_status(
 	struct cluster *c, const struct overlay_node *n, enum gossip_status before, nsec_t since)
 {
-	if (!may_log(c))
-		return;
-	log_status(c, n, since);
+	if (may_log(c))
+		log_status(c, n, since);
 	c->handler.status(c->handler.userdata, n, before, since);
 }
 

@@ -17,7 +17,7 @@ struct cluster_handler {
 	/* Healths are other than before; `since` is when the overlay's thread said so. */
 	void (*changed)(void *userdata, nsec_t since);
 	/* The node's status is another than `before`; `since` when no path of links had led to it, 0: one
-	 * did. Not called for more than a few nodes a second. */
+	 * did. */
 	void (*status)(void *userdata, const struct overlay_node *node, enum gossip_status before,
 		nsec_t since);
 	/* What this node thinks of itself is another than before; `text` says it in words. */
