@@ -388,6 +388,16 @@ static bool alone_proves(const struct gossip *g, size_t n_there)
 	return g->n_witnesses > 0 || n_there >= 2 || contact_unknown(g);
 }
 
+/* Those whose kernels are heard are there, and so part of what we see, if another sees them too. To who is alone
+ * each is its own word: one whose path loses most packets hears a kernel now and then. */
+static bool is_minority(const struct gossip *g, size_t n_heard, size_t n_missing)
+{
+	size_t all = g->n_reachable + n_heard + n_missing;
+	size_t part = g->n_reachable + (alone(g) ? 0 : n_heard);
+
+	return n_missing > 0 && part * 1000 < g->config.minority_permille * all;
+}
+
 static void doubt_update(struct gossip *g)
 {
 	size_t n_missing = 0, n_heard = 0, n_new = 0; /* new to us, who have just started */
@@ -411,8 +421,7 @@ static void doubt_update(struct gossip *g)
 	if (!g->local_ok ||
 		(g->must_prove && !proves(g, g->kernel_heard) && !proves(g, g->witness_heard)))
 		self_set(g, GOSSIP_SELF_CUT_OFF);
-	else if ((g->n_reachable + n_heard) * 1000 <
-		 g->config.minority_permille * (g->n_reachable + n_heard + n_missing))
+	else if (is_minority(g, n_heard, n_missing))
 		self_set(g, GOSSIP_SELF_MINORITY);
 	else
 		self_set(g, GOSSIP_SELF_WELL);
