@@ -1155,6 +1155,7 @@ bool gossip_neighbour_next(const struct gossip *g, size_t *cursor, struct gossip
 			.listed = l->listed,
 			.testing = test_find((struct gossip *)g, l->peer) != NULL,
 			.degraded = l->degraded,
+			.unheard = l->by_link_until > g->now,
 			.eager = l->eager,
 			.incoming = !l->outgoing,
 			.heard = l->heard,

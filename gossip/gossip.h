@@ -265,6 +265,7 @@ struct gossip_neighbour {
 	bool listed;   /* in this node's record: an edge, if the other lists it too */
 	bool testing;  /* silent, being tested */
 	bool degraded; /* pings by TCP only */
+	bool unheard;  /* the other side says by TCP that it gets no datagram of ours */
 	bool eager;    /* on the multicast tree */
 	bool incoming; /* the other side opened the link */
 	nsec_t heard;  /* last sign of life */

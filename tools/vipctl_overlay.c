@@ -79,10 +79,11 @@ static int show_links(json_object *answer)
 		columns_add(c, "%.0f ms", 1e3 * get_seconds(l, "timeout"));
 		columns_add(c, "%.1f %%", 1e2 * get_seconds(l, "loss"));
 		columns_add(c, "%s", get_text(l, "opened_by", "?"));
-		columns_add(c, "%s%s%s", get_bool(l, "listed") ? "edge" : "greeting",
+		columns_add(c, "%s%s%s%s", get_bool(l, "listed") ? "edge" : "greeting",
 			get_bool(l, "testing") ? ", being tested" : "",
-			get_bool(l, "tcp_only") ? ", TCP ONLY" : "");
-		if (get_bool(l, "testing") || get_bool(l, "tcp_only"))
+			get_bool(l, "tcp_only") ? ", TCP ONLY" : "",
+			get_bool(l, "udp_unheard") ? ", OUR UDP IS NOT HEARD" : "");
+		if (get_bool(l, "testing") || get_bool(l, "tcp_only") || get_bool(l, "udp_unheard"))
 			columns_style(c, STYLE_WARNING);
 	}
 	columns_print(c, stdout, 0);

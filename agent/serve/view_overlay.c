@@ -145,6 +145,7 @@ static json_object *link_view(const struct overlay_snapshot *s, const struct gos
 	put_bool(o, "listed", n->listed);
 	put_bool(o, "testing", n->testing);
 	put_bool(o, "tcp_only", n->degraded);
+	put_bool(o, "udp_unheard", n->unheard);
 	put_bool(o, "eager", n->eager);
 	put_string(o, "opened_by", n->incoming ? "them" : "us");
 	put_age(o, "heard", n->heard);

@@ -125,6 +125,17 @@ def test_what_is_shown_where_udp_is_blocked(overlay):
     assert f"no UDP from {blocked.address}" not in a.log.read_text()
 
 
+@pytest.mark.overlay(nodes=5)
+@pytest.mark.parametrize("ways", [("iifname",), ("iifname", "oifname")], ids=["out", "both"])
+def test_what_is_shown_where_no_udp_leaves_a_node(overlay, ways):
+    overlay.up()
+    blocked = overlay.nodes[-1]
+    overlay.drop(*(f"{way} p{blocked.number} udp dport 61420" for way in ways))
+    wait_until(lambda: "OUR UDP IS NOT HEARD" in vipctl(blocked, "links"), "its own links tell", 30)
+    wait_until(lambda: any("no UDP from this node reaches" in f["text"]
+                           for f in findings(blocked, "peers")), "and its doctor", 20)
+
+
 @pytest.mark.overlay(nodes=4)
 def test_what_is_shown_of_ids_that_are_lost_and_copied(overlay):
     overlay.up()

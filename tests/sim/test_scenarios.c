@@ -243,6 +243,19 @@ static size_t n_degraded(struct sim *s, unsigned n, size_t *ret_n_ends)
 	return found;
 }
 
+/* How many ends of links were told that their datagrams do not arrive. */
+static size_t n_unheard(struct sim *s, unsigned n)
+{
+	struct gossip_neighbour neighbour;
+	size_t found = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		for (size_t cursor = 0;
+			gossip_neighbour_next(sim_gossip(s, i), &cursor, &neighbour);)
+			found += neighbour.unheard;
+	return found;
+}
+
 /* One end of each link says so, also where the link answers before the third try: once such a test
  * did not count as one without datagrams, and nobody ever said it. */
 static void test_udp_blocked(void **state)
@@ -256,6 +269,7 @@ static void test_udp_blocked(void **state)
 	found = n_degraded(s, 16, &n_ends);
 	assert_true(n_ends > 0);
 	assert_true(2 * found >= n_ends);
+	assert_true(n_unheard(s, 16) > 0);
 	sim_block_udp(s, false);
 	ends_quiet(s, 10 * SEC);
 }

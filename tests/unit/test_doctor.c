@@ -709,6 +709,15 @@ static void test_udp_is_blocked(void **state)
 		"out there and in here");
 }
 
+static void test_own_udp_is_blocked(void **state)
+{
+	struct world *w = *state;
+
+	set_json(&w->f.links, "{\"links\": [{\"address\": \"10.0.0.2\", \"udp_unheard\": true}]}");
+	expect(w, "peers", SEVERITY_WARNING, "no UDP from this node reaches port 61420 of 10.0.0.2",
+		"out here and in there");
+}
+
 static void test_nobody_listens(void **state)
 {
 	struct world *w = *state;
@@ -857,6 +866,7 @@ int main(void)
 		T(test_cut_off),
 		T(test_port_is_blocked),
 		T(test_udp_is_blocked),
+		T(test_own_udp_is_blocked),
 		T(test_nobody_listens),
 		T(test_many_ports_are_blocked),
 		T(test_nobody_has_joined_yet),

@@ -470,6 +470,22 @@ static void add_tcp_only(
 	free(mend);
 }
 
+/* The other direction: they tell by TCP that they hear this node by TCP alone. */
+static void add_unheard(
+	const struct names *list, size_t n_links, unsigned int port, struct findings *out)
+{
+	bool own = n_links > 2 && 2 * list->n > n_links;
+	char *mend =
+		textf("let UDP port %u %s, too: iptables -I OUTPUT -p udp --dport %u -j ACCEPT; "
+		      "iptables -I INPUT -p udp --dport %u -j ACCEPT",
+			port, own ? "out on this node" : "out here and in there", port, port);
+
+	findings_add(out, SEVERITY_WARNING, "they hear this node by TCP alone", mend,
+		"no UDP from this node reaches port %u of %s%s, so its death is noticed later",
+		port, list->text, own ? " (the trouble is probably here)" : "");
+	free(mend);
+}
+
 static void add_lossy(const struct names *list, size_t n_links, struct findings *out)
 {
 	bool own = n_links > 2 && 2 * list->n > n_links;
@@ -484,7 +500,7 @@ static void add_lossy(const struct names *list, size_t n_links, struct findings 
 static void judge_links(const struct facts *f, unsigned int port, struct findings *out)
 {
 	json_object *links = get(f->links, "links");
-	struct names tcp_only = {0}, lossy = {0};
+	struct names tcp_only = {0}, unheard = {0}, lossy = {0};
 
 	for (size_t i = 0; i < get_length(links); i++) {
 		json_object *l = json_object_array_get_idx(links, i);
@@ -495,15 +511,21 @@ static void judge_links(const struct facts *f, unsigned int port, struct finding
 			names_add(&tcp_only, get_text(l, "address", "?"));
 		else if (loss >= LOSSY)
 			names_add(&lossy, text);
+		if (get_bool(l, "udp_unheard"))
+			names_add(&unheard, get_text(l, "address", "?"));
 		free(text);
 	}
 	names_end(&tcp_only);
+	names_end(&unheard);
 	names_end(&lossy);
 	if (tcp_only.n)
 		add_tcp_only(&tcp_only, get_length(links), port, out);
+	if (unheard.n)
+		add_unheard(&unheard, get_length(links), port, out);
 	if (lossy.n)
 		add_lossy(&lossy, get_length(links), out);
 	free(tcp_only.text);
+	free(unheard.text);
 	free(lossy.text);
 }
 
