@@ -112,10 +112,26 @@ static json_object *members_view(
 	return list;
 }
 
+/* Of all but what changes by itself as time passes. Takes `list`. */
+static char *ageless_etag(json_object *list)
+{
+	AUTO_FREE char *text = NULL;
+
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		json_object *o = json_object_array_get_idx(list, i);
+
+		json_object_object_del(o, "silent");
+		json_object_object_del(o, "held_for");
+	}
+	text = put_to_text(list);
+	return view_etag(text);
+}
+
 void view_nodes(
 	struct daemon *d, const struct control_request *request, struct control_reply *reply)
 {
 	struct overlay_snapshot *s;
+	json_object *list;
 	uint64_t limit;
 
 	if (!control_number(request, "limit", UINT64_MAX, &limit)) {
@@ -126,8 +142,9 @@ void view_nodes(
 	s = cluster_snapshot(d->cluster);
 	if (no_overlay(d, s, reply))
 		return;
-	reply->body = put_to_text(members_view(d, s, limit));
-	reply->etag = view_etag(reply->body);
+	list = members_view(d, s, limit);
+	reply->body = put_to_text(json_object_get(list));
+	reply->etag = ageless_etag(list);
 	overlay_snapshot_free(s);
 }
 

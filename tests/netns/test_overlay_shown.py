@@ -10,6 +10,7 @@ import time
 
 import pytest
 from overlay import BACKEND_PORT, VIPCTL, wait_until
+from port import get
 
 
 def vipctl(node, *words):
@@ -146,6 +147,8 @@ def test_what_is_shown_of_ids_that_are_lost_and_copied(overlay):
     wait_until(lambda: len(a.get("/v1/nodes")) == 5, "it has another id")
     wait_until(lambda: "an earlier id of this address" in vipctl(a, "members"), "which is shown")
     assert all(f["severity"] in ("ok", "note") for f in findings(a, "overlay")), findings(a, "overlay")
+    wait_until(lambda: get(a.netns, "/v1/nodes")[1]["ETag"] == get(a.netns, "/v1/nodes")[1]["ETag"],
+               "ages are no part of the ETag", 10)
     wait_until(lambda: re.search(rf"node {other.address} \(id [0-9a-f]{{16}}\) is stalled", a.log.read_text()),
                "the log tells the two apart", 20)
 
