@@ -2,8 +2,11 @@
 #include "agent/overlay/cluster.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sodium.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "agent/log.h"
 
@@ -17,6 +20,8 @@
 #define HOLD_MAX (300 * NSEC_PER_SEC)
 /* Members that the file holds at most: enough to find the way back in. */
 #define REMEMBERED_MAX 256
+/* Lines of the file that are read: more than this program writes. */
+#define REMEMBERED_LINES (4 * REMEMBERED_MAX)
 /* Between two tries to open the overlay, where the address or the port may become free. */
 #define RETRY (5 * NSEC_PER_SEC)
 /* Nodes that say that they have a master. Clusters have up to seven. */
@@ -34,6 +39,7 @@ struct cluster {
 	char *off;
 	struct ip_addr address, address6; /* that it was opened on */
 	sd_event_source *tick, *remember, *retry;
+	bool unsaved; /* the members could not be written down */
 	size_t n_remembered, n_agents;
 	struct gossip_addr *remembered, *agents;
 	nsec_t log_second;
@@ -502,14 +508,36 @@ void cluster_set_table(struct cluster *c, const struct vip_table *table)
 /* --- members remembered across restarts ------------------------------------ */
 
 /* "10.0.0.1 61420" a line; what does not parse is passed over. */
+/* NULL, and a line in the log, if it is there and cannot be read. It must not block, whatever it is. */
+static FILE *open_remembered(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	struct stat st;
+	FILE *f = NULL;
+
+	if (fd < 0 && errno == ENOENT)
+		return NULL;
+	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+		f = fdopen(fd, "r");
+	if (f)
+		return f;
+	log_warning("%s: %s; no members are remembered", path,
+		fd < 0 ? strerror(errno) : "not a regular file");
+	if (fd >= 0)
+		close(fd);
+	return NULL;
+}
+
 static void load_remembered(struct cluster *c)
 {
 	AUTO_FREE char *path = state_path(c, "members");
-	FILE *f = fopen(path, "re");
+	FILE *f = open_remembered(path);
 	char line[128], text[IP_ADDR_STRLEN];
 
 	c->remembered = xcalloc(REMEMBERED_MAX, sizeof(*c->remembered));
-	while (f && c->n_remembered < REMEMBERED_MAX && fgets(line, sizeof(line), f)) {
+	for (size_t i = 0; f && i < REMEMBERED_LINES && c->n_remembered < REMEMBERED_MAX &&
+			   fgets(line, sizeof(line), f);
+		i++) {
 		struct ip_addr a;
 		unsigned int port;
 
@@ -519,6 +547,19 @@ static void load_remembered(struct cluster *c)
 	}
 	if (f)
 		fclose(f);
+}
+
+/* Says once that the members cannot be written down, and once that they can again. */
+static void tell_saved(struct cluster *c, const char *path, bool saved)
+{
+	if (saved == !c->unsaved)
+		return;
+	c->unsaved = !saved;
+	if (saved)
+		log_notice("%s: is written again", path);
+	else
+		log_warning("%s: %s; after a restart this node joins by its contacts only", path,
+			strerror(errno));
 }
 
 static void save_remembered(struct cluster *c)
@@ -543,8 +584,7 @@ static void save_remembered(struct cluster *c)
 		fprintf(f, "%s %u\n", ip_addr_format(&a, text), s->members[i].address.port);
 		n++;
 	}
-	if (f && (fclose(f) != 0 || rename(tmp, path) < 0))
-		unlink(tmp);
+	tell_saved(c, path, f && fclose(f) == 0 && rename(tmp, path) == 0);
 	overlay_snapshot_free(s);
 }
 

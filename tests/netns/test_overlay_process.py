@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """vipd goes away, or is kept from running, on a host that lives: no backend leaves any kernel."""
+import os
 import re
 import signal
 import subprocess
@@ -67,6 +68,16 @@ def test_a_stopped_one_answers_any_number_of_probes(overlay):
     done = overlay.nodes[0].run([sys.executable, str(STRANGER), "probes", "6000", victim.address], timeout=120)
     victim.send(signal.SIGCONT)
     assert done.stdout.strip() == '{"answered": 6000}'
+
+
+@pytest.mark.overlay(nodes=3)
+def test_a_file_of_members_that_is_none(overlay):
+    """A pipe that nobody writes to, and more nonsense than is read."""
+    a, b, _ = overlay.nodes
+    os.mkfifo(a.dir / "members")
+    (b.dir / "members").write_text("no address\n" * 1000000)
+    overlay.up()
+    assert "members: not a regular file; no members are remembered" in a.log.read_text()
 
 
 @pytest.mark.overlay(nodes=30)
