@@ -292,6 +292,7 @@ struct gossip {
 	nsec_t verdict_next;       /* judge again by then */
 	nsec_t verdict_asked;      /* judged last */
 	nsec_t verdict_not_before; /* no verdict before: doubt has just ended */
+	bool catching_up;          /* that waits for a table as others have it, at most */
 	enum gossip_self self_state;
 	bool unproven;   /* we have paused, and no neighbour has answered since */
 	nsec_t paused;   /* noticed last that we had */
@@ -517,7 +518,8 @@ nsec_t verdict_deadline(const struct gossip *g);
 void verdict_witness(struct gossip *g, uint32_t probe, enum gossip_probe result);
 void verdict_kernel(struct gossip *g); /* some member's kernel has answered a probe of ours */
 bool tombstone_covers(const struct gossip *g, uint64_t id, uint64_t incarnation, uint64_t version);
-void verdict_paused(struct gossip *g);               /* our loop stood still for long */
+void verdict_paused(struct gossip *g);
+void verdict_caught_up(struct gossip *g);            /* our loop stood still for long */
 void verdict_answered(struct gossip *g, uint16_t m); /* a member without a link answers */
 /* Whether our word of m's silence counts no more, because it was heard later; it is not now. */
 bool verdict_outdated(struct gossip *g, uint16_t m);

@@ -871,6 +871,7 @@ void spread_beat(struct gossip *g, struct link *l, uint32_t digest)
 	if (digest == fold(g->digest)) {
 		l->mismatch = NSEC_NEVER;
 		l->sync_wanted = false;
+		verdict_caught_up(g);
 		for (size_t i = 0; i < g->n_rumours; i++)
 			g->rumours[i].known |= UINT32_C(1) << link_slot(g, l); /* it has them all */
 		rumours_finish(g);

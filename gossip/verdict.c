@@ -41,7 +41,7 @@
  * judge: an answer from before says nothing of the way since. Of two nodes, either view is as
  * likely; without witnesses the peer is taken for dead unless the own carrier is down.
  *
- * After doubt, a pause: tables are exchanged first, and what this node said of others' silence is
+ * After doubt, a pause: tables are exchanged first, which a neighbour's heartbeat with our own digest ends, and what this node said of others' silence is
  * taken back, since the silence may have been its own; who is missing still is looked at anew.
  */
 #include "internal.h"
@@ -299,8 +299,10 @@ static void self_set(struct gossip *g, enum gossip_self state)
 
 		/* As long as the doubt lasted: a moment's leaves little to catch up with. It may be the
 		 * second of two. */
-		if (until > g->verdict_not_before)
+		if (until > g->verdict_not_before) {
 			g->verdict_not_before = until;
+			g->catching_up = true;
+		}
 		if (doubted > DOUBT_MOMENT)
 			silence_take_back(g);
 	} else if (g->self_state == GOSSIP_SELF_WELL) {
@@ -310,8 +312,19 @@ static void self_set(struct gossip *g, enum gossip_self state)
 	event_push(g, &(struct gossip_event){.kind = GOSSIP_EVENT_SELF, .self = state});
 }
 
+/* A neighbour's table is ours, so there is nothing left to catch up with. */
+void verdict_caught_up(struct gossip *g)
+{
+	if (!g->catching_up || g->self_state != GOSSIP_SELF_WELL)
+		return;
+	g->catching_up = false;
+	g->verdict_not_before = g->now;
+	g->verdict_dirty |= g->n_absent > 0;
+}
+
 void verdict_paused(struct gossip *g)
 {
+	g->catching_up = false; /* what comes now may be from before */
 	g->verdict_not_before = g->now + AFTER_DOUBT;
 	g->unproven = g->verdict_dirty = true;
 	g->paused = g->now;

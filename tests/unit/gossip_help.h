@@ -30,10 +30,11 @@ static inline void greet(struct gossip *g, uint64_t id, uint64_t incarnation)
 	assert_int_equal(gossip_link_bytes(g, g->now, link, bytes, w.n), 0);
 }
 
-/* A heartbeat of member `id`, of its first life. */
-static inline void beat(struct gossip *g, nsec_t now, uint64_t id, uint16_t seq)
+/* A heartbeat of member `id`, of its first life, whose table has this digest. */
+static inline void beat(struct gossip *g, nsec_t now, uint64_t id, uint16_t seq, uint32_t digest)
 {
-	struct wire_beat beat = {.seq = seq, .next_ms = 1500, .flags = BEAT_YOU_ARE_LISTED};
+	struct wire_beat beat = {
+		.seq = seq, .next_ms = 1500, .digest = digest, .flags = BEAT_YOU_ARE_LISTED};
 	struct gossip_addr from = address(id);
 	uint8_t bytes[GOSSIP_DATAGRAM_MAX];
 	struct writer w;

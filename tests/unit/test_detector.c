@@ -61,11 +61,11 @@ static void test_later_links_have_later_numbers(void **state)
 	assert_int_equal(gossip_tick(g, SEC), 0);
 	greet(g, 2, 1);
 	for (unsigned i = 1; i <= 8; i++)
-		beat(g, SEC + i * 250 * MSEC, 2, i);
+		beat(g, SEC + i * 250 * MSEC, 2, i, 0);
 	assert_int_equal(gossip_tick(g, 4 * SEC), 0);
 	before = last_sent(g);
 	greet(g, 2, 1);
-	beat(g, 4 * SEC + MSEC, 2, 1);
+	beat(g, 4 * SEC + MSEC, 2, 1, 0);
 	after = last_sent(g);
 	assert_in_range((uint16_t)(after - before), 1, 0x7fff);
 	gossip_free(g);
