@@ -8,6 +8,19 @@ static inline struct gossip_addr address(unsigned i)
 	return (struct gossip_addr){.family = 4, .port = 61420, .bytes = {10, 0, 0, i}};
 }
 
+/* Node 1, which knows of nobody yet, at SEC. */
+static inline struct gossip *node_one(void)
+{
+	struct gossip_config config;
+	struct gossip *g;
+
+	gossip_config_init(&config);
+	config.id = config.incarnation = config.seed = 1;
+	config.address = address(1);
+	assert_int_equal(gossip_new(&g, &config, SEC), 0);
+	return g;
+}
+
 /* Member `id` opens a link, and greets. */
 static inline void greet(struct gossip *g, uint64_t id, uint64_t incarnation)
 {

@@ -12,13 +12,8 @@
 static struct gossip *node(void)
 {
 	struct gossip_addr two = address(2);
-	struct gossip_config config;
-	struct gossip *g;
+	struct gossip *g = node_one();
 
-	gossip_config_init(&config);
-	config.id = config.incarnation = config.seed = 1;
-	config.address = address(1);
-	assert_int_equal(gossip_new(&g, &config, SEC), 0);
 	assert_int_equal(gossip_preload(g, 2, 1, 1, &two, NULL, 0), 0);
 	return g;
 }

@@ -46,14 +46,9 @@ static void tick(struct gossip *g, nsec_t at)
 /* Node 1 among others, with links to the first of them. */
 static struct gossip *node(void)
 {
-	struct gossip_config config;
-	struct gossip *g;
+	struct gossip *g = node_one();
 	uint32_t link;
 
-	gossip_config_init(&config);
-	config.id = config.incarnation = config.seed = 1;
-	config.address = address(1);
-	assert_int_equal(gossip_new(&g, &config, SEC), 0);
 	for (unsigned i = 2; i < N + 2; i++) {
 		struct gossip_addr a = address(i);
 		uint64_t neighbours[] = {1, i + 1};

@@ -13,15 +13,11 @@
 /* Node 1 with links to 2, 3 and 4, which were linked to 9. */
 static struct gossip *node(void)
 {
-	struct gossip_config config;
-	struct gossip *g;
+	struct gossip_addr one = address(1);
+	struct gossip *g = node_one();
 	uint32_t link;
 
-	gossip_config_init(&config);
-	config.id = config.incarnation = config.seed = 1;
-	config.address = address(1);
-	assert_int_equal(gossip_new(&g, &config, SEC), 0);
-	assert_int_equal(gossip_preload(g, 1, 1, 10, &config.address, (uint64_t[]){2, 3, 4}, 3), 0);
+	assert_int_equal(gossip_preload(g, 1, 1, 10, &one, (uint64_t[]){2, 3, 4}, 3), 0);
 	for (unsigned i = 2; i < 5; i++) {
 		struct gossip_addr a = address(i);
 		uint64_t neighbours[] = {1, LOST};

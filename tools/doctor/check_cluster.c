@@ -453,11 +453,17 @@ static void judge_peers(const struct facts *f, unsigned int port, struct finding
 		free(fates[i].text);
 }
 
+/* Most links of several have it: rather here than there. */
+static bool is_own_trouble(const struct names *list, size_t n_links)
+{
+	return n_links > 2 && 2 * list->n > n_links;
+}
+
 /* Whoever is heard by TCP alone sends no UDP that arrives; of the other direction this says nothing. */
 static void add_tcp_only(
 	const struct names *list, size_t n_links, unsigned int port, struct findings *out)
 {
-	bool own = n_links > 2 && 2 * list->n > n_links;
+	bool own = is_own_trouble(list, n_links);
 	char *mend =
 		textf("let UDP port %u %s, too: iptables -I INPUT -p udp --dport %u -j ACCEPT; "
 		      "iptables -I OUTPUT -p udp --dport %u -j ACCEPT",
@@ -474,7 +480,7 @@ static void add_tcp_only(
 static void add_unheard(
 	const struct names *list, size_t n_links, unsigned int port, struct findings *out)
 {
-	bool own = n_links > 2 && 2 * list->n > n_links;
+	bool own = is_own_trouble(list, n_links);
 	char *mend =
 		textf("let UDP port %u %s, too: iptables -I OUTPUT -p udp --dport %u -j ACCEPT; "
 		      "iptables -I INPUT -p udp --dport %u -j ACCEPT",
@@ -488,7 +494,7 @@ static void add_unheard(
 
 static void add_lossy(const struct names *list, size_t n_links, struct findings *out)
 {
-	bool own = n_links > 2 && 2 * list->n > n_links;
+	bool own = is_own_trouble(list, n_links);
 
 	findings_add(out, SEVERITY_WARNING, list->text,
 		own ? "see to this node's network: ip -s link; ethtool -S; vipctl links"
