@@ -946,7 +946,8 @@ int gossip_preload(struct gossip *g, uint64_t id, uint64_t incarnation, uint64_t
 	item.record.version = version;
 	item.record.address = *address;
 	item.record.n_neighbours = n;
-	memcpy(item.record.neighbours, neighbours, n * sizeof(*neighbours));
+	if (n > 0)
+		memcpy(item.record.neighbours, neighbours, n * sizeof(*neighbours));
 	if (id == self->id) {
 		digest_toggle(g, self);
 		self->version = version;

@@ -569,6 +569,7 @@ static void save_remembered(struct cluster *c)
 	AUTO_FREE char *tmp = xasprintf("%s.new", path);
 	char text[IP_ADDR_STRLEN];
 	size_t n = 0;
+	bool saved;
 	FILE *f;
 
 	if (!s || s->n_members < 2) { /* an isolated node does not forget where it came from */
@@ -584,7 +585,10 @@ static void save_remembered(struct cluster *c)
 		fprintf(f, "%s %u\n", ip_addr_format(&a, text), s->members[i].address.port);
 		n++;
 	}
-	tell_saved(c, path, f && fclose(f) == 0 && rename(tmp, path) == 0);
+	saved = f && fclose(f) == 0 && rename(tmp, path) == 0;
+	tell_saved(c, path, saved);
+	if (f && !saved)
+		unlink(tmp);
 	overlay_snapshot_free(s);
 }
 
